@@ -1,0 +1,149 @@
+//! What can be asked for on the command line?
+
+// Standard output and standard error belong to the commands; the library never writes to them.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod models;
+pub mod open;
+pub mod progress;
+pub mod train;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::cancel::Cancel;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::paths::Paths;
+
+/// Watch a LoRA fine-tune run live; ask base + RAG and the fine-tuned model side by side.
+#[derive(Debug, Parser)]
+#[command(name = "lorascope", version, about)]
+pub struct Cli {
+    /// What to do; without it, the lab.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What all commands share.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// A model's name, a hub id, a folder in Hugging Face layout or a .gguf file.
+    #[arg(long, global = true, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// The folder of documents; the sample corpus if not given.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub corpus: Option<PathBuf>,
+    /// Print JSON on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List, fetch, import or verify models.
+    Models(models::ModelsArgs),
+    /// Train a LoRA adapter on a corpus.
+    Train(train::TrainArgs),
+}
+
+impl Common {
+    /// The user's folders, and the settings with these flags over environment and file.
+    pub fn settings(&self) -> Result<(Paths, Settings)> {
+        let paths = Paths::find()?;
+        let mut settings = Settings::read(&paths)?;
+        settings.model = self.model.clone().or(settings.model);
+        settings.corpus = self.corpus.clone().or(settings.corpus);
+        Ok((paths, settings))
+    }
+}
+
+/// Does what was asked for. The exit code says how it went where no error does.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        None => anyhow::bail!("the lab is not built yet; see `lorascope --help`"),
+        Some(Command::Models(args)) => models::run(args, &cli.common),
+        Some(Command::Train(args)) => train::run(&args, &cli.common),
+    }
+}
+
+/// A cancel that Ctrl-C and SIGTERM set. The second signal ends the program at once.
+pub fn cancel_on_signals() -> anyhow::Result<Cancel> {
+    let cancel = Cancel::new();
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, cancel.flag())?;
+        flag::register(signal, cancel.flag())?;
+    }
+    Ok(cancel)
+}
+
+/// Prints one line, or a block of lines, on standard output.
+pub fn say(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Prints a value as one line of JSON on standard output.
+pub fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(serde_json::to_string(value)?)
+}
+
+/// Tells an error on standard error, in one line, and returns the exit code: 130 when interrupted,
+/// 0 when the reader of standard output has gone, else 1.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Cancelled))) {
+        eprintln!("interrupted");
+        return ExitCode::from(130);
+    }
+    let is_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref::<io::Error>().is_some_and(is_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {}", in_one_line(error));
+    ExitCode::FAILURE
+}
+
+/// An error with its causes, those left out that it tells itself.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().replace('\n', " ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let read = || std::fs::read("/no/such/file").map_err(Error::io("read", "/no/such/file"));
+        let error = read().context("cannot train").unwrap_err();
+        assert_eq!(in_one_line(&error).matches("No such file").count(), 1, "{}", in_one_line(&error));
+        assert!(in_one_line(&error).starts_with("cannot train: cannot read /no/such/file"));
+    }
+}

@@ -1,0 +1,27 @@
+//! What does the arithmetic, forward and backward?
+//!
+//! Each operator is a candle `CustomOp` with a backward pass and has a portable twin made of plain
+//! differentiable candle operations. The fast one runs for contiguous float32 on the CPU; the twin
+//! runs on every other device, with `LORASCOPE_KERNELS=portable`, and serves as reference in tests.
+//! Candle's own fused operators cut the gradient and are not used.
+
+mod attention;
+mod cpu;
+mod elementwise;
+mod linear;
+mod loss;
+mod matmul;
+mod mlp;
+mod norm;
+mod rope;
+
+pub use attention::{AttentionShape, CachedKeys, attend_cached, attention};
+pub use cpu::{Level, level};
+pub use linear::{FrozenLinear, lora_linear};
+pub use loss::{cross_entropy, token_log_probs};
+pub use mlp::swiglu;
+pub use norm::rms_norm;
+pub use rope::RopeTable;
+
+#[cfg(test)]
+mod tests;

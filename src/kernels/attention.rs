@@ -1,0 +1,454 @@
+//! How does each token look at those before it?
+//!
+//! Causal grouped-query attention with rotary positions, over sequences of different length packed
+//! one after another without padding; each sees only itself. Scores exist for one block of rows of
+//! one head at a time; the backward pass makes them again from the kept log-sums (as in
+//! FlashAttention, Dao et al. 2022).
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::RopeTable;
+use super::cpu::{is_fast, values, with_values};
+use super::elementwise::{dot, exp, exp_and_sum, max_of, vectorised};
+use super::matmul::{Product, View};
+use super::rope::Turn;
+
+/// Query rows whose scores exist at one time.
+const ROWS: usize = 64;
+
+/// The shape of an attention: heads, and the lengths of the packed sequences.
+#[derive(Debug, Clone)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; each serves `n_heads / n_kv_heads` query heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Rotary table.
+    pub rope: Arc<RopeTable>,
+    /// Tokens of each packed sequence; positions start at 0 in each.
+    pub lengths: Vec<usize>,
+}
+
+impl AttentionShape {
+    fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+
+    fn q_width(&self) -> usize {
+        self.n_heads * self.head_dim
+    }
+
+    fn kv_width(&self) -> usize {
+        self.n_kv_heads * self.head_dim
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    /// One task for each sequence and key head: (first row, length, key head).
+    fn tasks(&self) -> Vec<(usize, usize, usize)> {
+        let mut start = 0;
+        let mut tasks = Vec::new();
+        for &len in &self.lengths {
+            tasks.extend((0..self.n_kv_heads).map(|head| (start, len, head)));
+            start += len;
+        }
+        tasks
+    }
+}
+
+/// Attention of `q` (n, heads · dim), `k` and `v` (n, kv heads · dim), before rotation: (n, heads · dim).
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Arc<AttentionShape>) -> Result<Tensor> {
+    if shape.lengths.iter().sum::<usize>() != q.dim(0)? {
+        bail!("{} rows for sequences of {:?}", q.dim(0)?, shape.lengths);
+    }
+    if let Some(len) = shape.lengths.iter().find(|&&len| len > shape.rope.n_positions()) {
+        bail!("a sequence of {len} tokens; the model takes {}", shape.rope.n_positions());
+    }
+    if is_fast(&[q, k, v]) {
+        return q.apply_op3(k, v, Attention { shape: shape.clone(), log_sums: OnceLock::new() });
+    }
+    attention_portable(q, k, v, shape)
+}
+
+pub(super) fn attention_portable(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    shape: &AttentionShape,
+) -> Result<Tensor> {
+    let mut outputs = Vec::new();
+    let mut start = 0;
+    for &len in &shape.lengths {
+        let heads = |t: &Tensor, n: usize| {
+            t.narrow(0, start, len)?.reshape((len, n, shape.head_dim))?.transpose(0, 1)?.contiguous()
+        };
+        let (cos, sin) = shape.rope.tensors(len, q.device())?;
+        let turned = |t: &Tensor| -> Result<Tensor> {
+            let half = shape.head_dim / 2;
+            let (a, b) = (t.narrow(2, 0, half)?, t.narrow(2, half, half)?);
+            let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+            let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+            Tensor::cat(&[first, second], 2)
+        };
+        let grouped = |t: Tensor| -> Result<Tensor> {
+            let parts: Vec<_> =
+                (0..shape.n_heads).map(|h| t.get(h / shape.group())).collect::<Result<_>>()?;
+            Tensor::stack(&parts, 0)
+        };
+        let q = turned(&heads(q, shape.n_heads)?)?;
+        let k = grouped(turned(&heads(k, shape.n_kv_heads)?)?)?;
+        let v = grouped(heads(v, shape.n_kv_heads)?)?;
+        let mask: Vec<f32> =
+            (0..len * len).map(|i| if i % len > i / len { f32::NEG_INFINITY } else { 0.0 }).collect();
+        let scores = (q.matmul(&k.t()?)? * f64::from(shape.scale()))?;
+        let scores = scores.broadcast_add(&Tensor::from_vec(mask, (len, len), q.device())?)?;
+        let output = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
+        outputs.push(output.transpose(0, 1)?.reshape((len, shape.q_width()))?);
+        start += len;
+    }
+    Tensor::cat(&outputs, 0)
+}
+
+struct Attention {
+    shape: Arc<AttentionShape>,
+    /// For each task, the log of the sum of exponentials of each (head of the group, row).
+    log_sums: OnceLock<Vec<Vec<f32>>>,
+}
+
+/// The operands of one task, rotated, heads one after another.
+struct Task<'a> {
+    shape: &'a AttentionShape,
+    start: usize,
+    len: usize,
+    kv_head: usize,
+    /// (len, dim)
+    k: Vec<f32>,
+    v: View<'a>,
+    q: &'a [f32],
+}
+
+impl<'a> Task<'a> {
+    fn new(
+        shape: &'a AttentionShape,
+        (start, len, kv_head): (usize, usize, usize),
+        (q, k, v): (&'a [f32], &[f32], &'a [f32]),
+    ) -> Self {
+        let dim = shape.head_dim;
+        let offset = start * shape.kv_width() + kv_head * dim;
+        let k = rotated(shape, &k[offset..], len, shape.kv_width());
+        let v = View::strided(&v[offset..], (len, dim), shape.kv_width());
+        Self { shape, start, len, kv_head, k, v, q }
+    }
+
+    /// The rotated queries of one head of the group (len, dim).
+    fn queries(&self, g: usize) -> Vec<f32> {
+        let offset = self.offset(g);
+        rotated(self.shape, &self.q[offset..], self.len, self.shape.q_width())
+    }
+
+    /// Where the first value of a head of the group stands in `q`, the output and their gradients.
+    fn offset(&self, g: usize) -> usize {
+        self.start * self.shape.q_width() + (self.kv_head * self.shape.group() + g) * self.shape.head_dim
+    }
+
+    /// Unscaled scores of rows `from..to` against keys `0..to`, written to `scores`, rows `to` apart.
+    fn scores(&self, q: &[f32], (from, to): (usize, usize), scores: &mut [f32]) {
+        let dim = self.shape.head_dim;
+        let rows = View::new(&q[from * dim..to * dim], to - from, dim);
+        let keys = View::new(&self.k[..to * dim], to, dim);
+        Product::new(rows, keys.t()).scaled(self.shape.scale()).on_one_thread().write(scores, to);
+    }
+
+    /// Output of the group (len, group · dim) and its log-sums.
+    fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+        let (dim, len, group) = (self.shape.head_dim, self.len, self.shape.group());
+        let width = group * dim;
+        let (mut out, mut log_sums) = (vec![0.0; len * width], vec![0.0; group * len]);
+        let mut scores = vec![0.0; ROWS.min(len) * len];
+        for g in 0..group {
+            let q = self.queries(g);
+            for from in (0..len).step_by(ROWS) {
+                let to = (from + ROWS).min(len);
+                let scores = &mut scores[..(to - from) * to];
+                self.scores(&q, (from, to), scores);
+                for (i, row) in scores.chunks_exact_mut(to).enumerate() {
+                    log_sums[g * len + from + i] = softmax(row, from + i + 1);
+                }
+                let v = self.v.first_rows(to);
+                let product = Product::new(View::new(scores, to - from, to), v).on_one_thread();
+                product.write(&mut out[from * width + g * dim..], width);
+            }
+        }
+        (out, log_sums)
+    }
+
+    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (len, dim).
+    fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Vec<f32>; 3] {
+        let (dim, len, group) = (self.shape.head_dim, self.len, self.shape.group());
+        let (width, stride) = (group * dim, self.shape.q_width());
+        let mut dq = vec![0.0; len * width];
+        let (mut dk, mut dv) = (vec![0.0; len * dim], vec![0.0; len * dim]);
+        let (mut p, mut ds) = (vec![0.0; ROWS.min(len) * len], vec![0.0; ROWS.min(len) * len]);
+        for g in 0..group {
+            let (q, offset) = (self.queries(g), self.offset(g));
+            for from in (0..len).step_by(ROWS) {
+                let to = (from + ROWS).min(len);
+                let n = to - from;
+                let (p, ds) = (&mut p[..n * to], &mut ds[..n * to]);
+                self.scores(&q, (from, to), p);
+                let rows = offset + from * stride;
+                let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
+                let v = self.v.first_rows(to);
+                Product::new(d_rows, v.t()).on_one_thread().write(ds, to);
+                for i in 0..n {
+                    let at = rows + i * stride;
+                    let row = (&mut p[i * to..(i + 1) * to], &mut ds[i * to..(i + 1) * to]);
+                    let delta = vectorised(|| dot(&out[at..at + dim], &d_out[at..at + dim]));
+                    softmax_backward(row, from + i + 1, (log_sums[g * len + from + i], delta));
+                }
+                let (p, ds) = (View::new(p, n, to), View::new(ds, n, to));
+                let scale = self.shape.scale();
+                let keys = View::new(&self.k[..to * dim], to, dim);
+                let queries = View::new(&q[from * dim..to * dim], n, dim);
+                let dq = &mut dq[from * width + g * dim..];
+                Product::new(ds, keys).scaled(scale).on_one_thread().write(dq, width);
+                Product::new(ds.t(), queries).scaled(scale).on_one_thread().add_to(&mut dk, dim);
+                Product::new(p.t(), d_rows).on_one_thread().add_to(&mut dv, dim);
+            }
+        }
+        self.turn_back(&mut dq, width);
+        self.turn_back(&mut dk, dim);
+        [dq, dk, dv]
+    }
+
+    fn turn_back(&self, rows: &mut [f32], width: usize) {
+        vectorised(|| {
+            for (position, row) in rows.chunks_exact_mut(width).enumerate() {
+                for head in row.chunks_exact_mut(self.shape.head_dim) {
+                    self.shape.rope.turn(head, position, Turn::Back);
+                }
+            }
+        });
+    }
+}
+
+/// One head of `len` rows, gathered and rotated.
+fn rotated(shape: &AttentionShape, from: &[f32], len: usize, stride: usize) -> Vec<f32> {
+    let dim = shape.head_dim;
+    let mut rows = Vec::with_capacity(len * dim);
+    for i in 0..len {
+        rows.extend_from_slice(&from[i * stride..i * stride + dim]);
+    }
+    vectorised(|| {
+        for (position, row) in rows.chunks_exact_mut(dim).enumerate() {
+            shape.rope.turn(row, position, Turn::Forward);
+        }
+    });
+    rows
+}
+
+/// Softmax of the first `visible` scores, zero after them; returns the log of the sum of exponentials.
+fn softmax(row: &mut [f32], visible: usize) -> f32 {
+    let (seen, hidden) = row.split_at_mut(visible);
+    hidden.fill(0.0);
+    vectorised(|| {
+        let shift = max_of(seen);
+        let sum = exp_and_sum(seen, shift);
+        let inverse = 1.0 / sum;
+        for v in seen.iter_mut() {
+            *v *= inverse;
+        }
+        sum.ln() + shift
+    })
+}
+
+/// Turns scores into probabilities and `dP` into `dS = P (dP - delta)`.
+fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, (log_sum, delta): (f32, f32)) {
+    p[visible..].fill(0.0);
+    ds[visible..].fill(0.0);
+    vectorised(|| {
+        for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
+            *p = exp(*p - log_sum);
+            *ds = *p * (*ds - delta);
+        }
+    });
+}
+
+/// Puts blocks (len, block width) of the tasks side by side into rows of `width`.
+fn scattered(shape: &AttentionShape, blocks: &[&[f32]], (n, width): (usize, usize)) -> Vec<f32> {
+    let mut rows = vec![0.0; n * width];
+    let block_width = width / shape.n_kv_heads;
+    for (&(start, _, head), block) in shape.tasks().iter().zip(blocks) {
+        for (i, values) in block.chunks_exact(block_width).enumerate() {
+            let at = (start + i) * width + head * block_width;
+            rows[at..at + block_width].copy_from_slice(values);
+        }
+    }
+    rows
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = &self.shape;
+        let operands = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
+        let run = |task: &_| Task::new(shape, *task, operands).forward();
+        let (blocks, log_sums): (Vec<_>, Vec<_>) = shape.tasks().par_iter().map(run).unzip();
+        let blocks: Vec<&[f32]> = blocks.iter().map(Vec::as_slice).collect();
+        let _ = self.log_sums.set(log_sums);
+        let out = scattered(shape, &blocks, (q_layout.shape().dims2()?.0, shape.q_width()));
+        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        d_out: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let shape = &self.shape;
+        let Some(log_sums) = self.log_sums.get() else { bail!("attention: backward before forward") };
+        let gradients: Vec<[Vec<f32>; 3]> = with_values(q, |q| {
+            with_values(k, |k| {
+                with_values(v, |v| {
+                    with_values(out, |out| {
+                        with_values(d_out, |d_out| {
+                            let run = |(task, sums): (&_, &Vec<f32>)| {
+                                Task::new(shape, *task, (q, k, v)).backward(out, d_out, sums)
+                            };
+                            Ok(shape.tasks().par_iter().zip(log_sums).map(run).collect())
+                        })
+                    })
+                })
+            })
+        })?;
+        let gathered = |i: usize, like: &Tensor| {
+            let blocks: Vec<&[f32]> = gradients.iter().map(|g| g[i].as_slice()).collect();
+            Tensor::from_vec(scattered(shape, &blocks, like.dims2()?), like.shape(), like.device())
+        };
+        Ok((Some(gathered(0, q)?), Some(gathered(1, k)?), Some(gathered(2, v)?)))
+    }
+}
+
+/// Keys (rotated) and values of one sequence in one layer, rows (n, kv heads · dim).
+#[derive(Debug, Clone, Default)]
+pub struct CachedKeys {
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl CachedKeys {
+    fn len(&self, shape: &AttentionShape) -> usize {
+        self.k.len() / shape.kv_width()
+    }
+
+    /// Forgets all rows after the first `n_values` values.
+    pub fn truncate(&mut self, n_values: usize) {
+        self.k.truncate(n_values);
+        self.v.truncate(n_values);
+    }
+}
+
+/// Attention of new rows to everything in their sequence's cache, to which their keys and values are
+/// added. `shape.lengths` holds the number of new rows of each sequence. No gradient; CPU only.
+pub fn attend_cached(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    shape: &AttentionShape,
+    caches: &mut [&mut CachedKeys],
+) -> Result<Tensor> {
+    let rows = q.dim(0)?;
+    let out = with_values(q, |q| {
+        with_values(k, |k| with_values(v, |v| Ok(attend_rows((q, k, v), shape, caches))))
+    })?;
+    Tensor::from_vec(out, (rows, shape.q_width()), q.device())
+}
+
+fn attend_rows(
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    shape: &AttentionShape,
+    caches: &mut [&mut CachedKeys],
+) -> Vec<f32> {
+    let (dim, kv_width) = (shape.head_dim, shape.kv_width());
+    let mut start = 0;
+    for (cache, &n) in caches.iter_mut().zip(&shape.lengths) {
+        let (first, rows) = (cache.len(shape), start * kv_width..(start + n) * kv_width);
+        let old = cache.k.len();
+        cache.k.extend_from_slice(&k[rows.clone()]);
+        cache.v.extend_from_slice(&v[rows]);
+        for (i, row) in cache.k[old..].chunks_exact_mut(kv_width).enumerate() {
+            row.chunks_exact_mut(dim).for_each(|head| shape.rope.turn(head, first + i, Turn::Forward));
+        }
+        start += n;
+    }
+    let caches: Vec<&CachedKeys> = caches.iter().map(|c| &**c).collect();
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for (i, &n) in shape.lengths.iter().enumerate() {
+        starts.extend((0..shape.n_heads).map(|head| (i, at, n, head)));
+        at += n;
+    }
+    let blocks: Vec<Vec<f32>> = starts
+        .par_iter()
+        .map(|&(i, start, n, head)| {
+            let offset = start * shape.q_width() + head * dim;
+            attend_head(shape, caches[i], &q[offset..], (n, head))
+        })
+        .collect();
+    let mut out = vec![0.0; q.len()];
+    for (&(_, start, _, head), block) in starts.iter().zip(&blocks) {
+        for (i, row) in block.chunks_exact(dim).enumerate() {
+            let to = (start + i) * shape.q_width() + head * dim;
+            out[to..to + dim].copy_from_slice(row);
+        }
+    }
+    out
+}
+
+/// One query head of one sequence: the `n` newest rows against the whole cache.
+fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head): (usize, usize)) -> Vec<f32> {
+    let (dim, total) = (shape.head_dim, cache.len(shape));
+    let first = total - n;
+    let mut queries = Vec::with_capacity(n * dim);
+    for i in 0..n {
+        queries.extend_from_slice(&q[i * shape.q_width()..i * shape.q_width() + dim]);
+        shape.rope.turn(&mut queries[i * dim..], first + i, Turn::Forward);
+    }
+    let offset = head / shape.group() * dim;
+    let mut out = vec![0.0; n * dim];
+    let mut scores = vec![0.0; ROWS.min(n) * total];
+    for from in (0..n).step_by(ROWS) {
+        let to = (from + ROWS).min(n);
+        let visible = first + to;
+        let scores = &mut scores[..(to - from) * visible];
+        let rows = View::new(&queries[from * dim..to * dim], to - from, dim);
+        let keys = View::strided(&cache.k[offset..], (visible, dim), shape.kv_width());
+        Product::new(rows, keys.t()).scaled(shape.scale()).on_one_thread().write(scores, visible);
+        for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
+            softmax(row, first + from + i + 1);
+        }
+        let values = View::strided(&cache.v[offset..], (visible, dim), shape.kv_width());
+        let product = Product::new(View::new(scores, to - from, visible), values).on_one_thread();
+        product.write(&mut out[from * dim..], dim);
+    }
+    out
+}

@@ -1,0 +1,129 @@
+//! How does a plain loop run on the widest vectors of the machine?
+
+use pulp::Arch;
+
+/// A block worth handing to another thread, in values.
+pub(super) const BLOCK: usize = 1 << 13;
+
+/// Runs `f` compiled for the machine's best instruction set. Loops inside become vector code.
+#[inline(always)]
+pub(super) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    struct Call<F>(F);
+    impl<R, F: FnOnce() -> R> pulp::WithSimd for Call<F> {
+        type Output = R;
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, simd: S) -> R {
+            simd.vectorize(Inner(self.0))
+        }
+    }
+    struct Inner<F>(F);
+    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Inner<F> {
+        type Output = R;
+        #[inline(always)]
+        fn call(self) -> R {
+            (self.0)()
+        }
+    }
+    Arch::new().dispatch(Call(f))
+}
+
+/// `exp(x)` to about one unit in the last place, written so that loops over it vectorise.
+///
+/// Cody-Waite reduction and a polynomial of degree 6, as in Cephes' `expf`.
+#[inline(always)]
+#[allow(clippy::excessive_precision)]
+pub(super) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it leaves the nearest whole number
+    let x = x.clamp(-87.3, 88.3);
+    let n = x.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let r = n.mul_add(-0.693_359_375, x);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let p = 1.987_569_15e-4_f32;
+    let p = p.mul_add(r, 1.398_199_95e-3);
+    let p = p.mul_add(r, 8.333_451_9e-3);
+    let p = p.mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_55e-1);
+    let p = p.mul_add(r, 5.000_000_1e-1);
+    let y = (r * r).mul_add(p, r + 1.0);
+    y * f32::from_bits(((n as i32 + 127) << 23) as u32)
+}
+
+/// Sum of `f` over a slice, in 16 lanes: the same order on every machine.
+#[inline(always)]
+pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0_f32; 16];
+    let chunks = values.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(v);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane += f(v);
+    }
+    lanes.iter().sum()
+}
+
+/// Inner product of two slices, in 32 lanes: the same order on every machine.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 32];
+    let (ca, cb) = (a.chunks_exact(32), b.chunks_exact(32));
+    let (ra, rb) = (ca.remainder(), cb.remainder());
+    for (xa, xb) in ca.zip(cb) {
+        for ((lane, &x), &y) in lanes.iter_mut().zip(xa).zip(xb) {
+            *lane = x.mul_add(y, *lane);
+        }
+    }
+    for ((lane, &x), &y) in lanes.iter_mut().zip(ra).zip(rb) {
+        *lane = x.mul_add(y, *lane);
+    }
+    lanes.iter().sum()
+}
+
+/// Largest value of a slice.
+#[inline(always)]
+pub(super) fn max_of(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = values.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = if v > *lane { v } else { *lane };
+        }
+    }
+    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| a.max(b))
+}
+
+/// Replaces each value of a row by `exp(value - shift)` and returns their sum.
+#[inline(always)]
+pub(super) fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {
+    for v in row.iter_mut() {
+        *v = exp(*v - shift);
+    }
+    sum_of(row, |v| v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_exact_to_float_precision() {
+        for i in -8700..8800 {
+            let x = i as f32 * 0.01;
+            let (ours, exact) = (vectorised(|| exp(x)), f64::from(x).exp());
+            let error = (f64::from(ours) - exact).abs() / exact;
+            assert!(error < 2.5e-7, "exp({x}) is off by {error}");
+        }
+    }
+
+    #[test]
+    fn reductions_take_every_value() {
+        let values: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        assert!((sum_of(&values, |v| v) - 4950.0).abs() < f32::EPSILON);
+        assert!((max_of(&values) - 99.0).abs() < f32::EPSILON);
+        assert!((dot(&values, &values) - 328_350.0).abs() < f32::EPSILON);
+    }
+}

@@ -1,0 +1,149 @@
+//! How are two matrices multiplied?
+//!
+//! A safe, bounds-checked face for the `gemm` crate, which packs and picks AVX-512, AVX2 or NEON at
+//! run time.
+
+use gemm::Parallelism;
+
+/// A matrix laid over a slice.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// Rows one after another.
+    pub(super) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, (rows, cols), cols)
+    }
+
+    /// `dims` is (rows, cols); rows start `row_stride` values apart.
+    pub(super) fn strided(data: &'a [f32], dims: (usize, usize), row_stride: usize) -> Self {
+        Self { data, rows: dims.0, cols: dims.1, row_stride, col_stride: 1 }
+    }
+
+    /// The transpose; nothing is moved.
+    pub(super) fn t(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// The first `rows` rows.
+    pub(super) fn first_rows(self, rows: usize) -> Self {
+        Self { rows: rows.min(self.rows), ..self }
+    }
+
+    fn end(&self) -> usize {
+        if self.rows == 0 || self.cols == 0 {
+            return 0;
+        }
+        (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride + 1
+    }
+}
+
+/// Who works on a product.
+#[derive(Clone, Copy, PartialEq)]
+enum Threads {
+    One,
+    All,
+}
+
+/// `scale · lhs · rhs`, to be written or added to a destination.
+pub(super) struct Product<'a> {
+    lhs: View<'a>,
+    rhs: View<'a>,
+    scale: f32,
+    threads: Threads,
+}
+
+impl<'a> Product<'a> {
+    /// `lhs · rhs` on all threads.
+    pub(super) fn new(lhs: View<'a>, rhs: View<'a>) -> Self {
+        Self { lhs, rhs, scale: 1.0, threads: Threads::All }
+    }
+
+    pub(super) fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// On this thread alone: for products inside a parallel loop.
+    pub(super) fn on_one_thread(self) -> Self {
+        Self { threads: Threads::One, ..self }
+    }
+
+    /// Writes the product to `dst`, whose rows start `dst_stride` values apart.
+    ///
+    /// # Panics
+    /// When the inner dimensions differ or a slice is too short: a fault of the caller.
+    pub(super) fn write(self, dst: &mut [f32], dst_stride: usize) {
+        self.run(dst, dst_stride, None);
+    }
+
+    /// Adds the product to `dst`, whose rows start `dst_stride` values apart. Panics as `write`.
+    pub(super) fn add_to(self, dst: &mut [f32], dst_stride: usize) {
+        self.run(dst, dst_stride, Some(1.0));
+    }
+
+    fn run(self, dst: &mut [f32], dst_stride: usize, keep: Option<f32>) {
+        let (m, n, k) = (self.lhs.rows, self.rhs.cols, self.lhs.cols);
+        assert_eq!(k, self.rhs.rows, "inner dimensions differ");
+        if m == 0 || n == 0 {
+            return;
+        }
+        assert!(self.lhs.end() <= self.lhs.data.len() && self.rhs.end() <= self.rhs.data.len());
+        assert!((m - 1) * dst_stride + n <= dst.len() && dst_stride >= n);
+        let parallelism = match self.threads {
+            Threads::All if m * n * k > 1 << 16 => Parallelism::Rayon(0),
+            _ => Parallelism::None,
+        };
+        // SAFETY: the assertions above keep every index of the three matrices inside its slice; `dst`
+        // is borrowed exclusively and its rows don't overlap.
+        #[allow(unsafe_code)]
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                dst.as_mut_ptr(),
+                1,
+                dst_stride as isize,
+                keep.is_some(),
+                self.lhs.data.as_ptr(),
+                self.lhs.col_stride as isize,
+                self.lhs.row_stride as isize,
+                self.rhs.data.as_ptr(),
+                self.rhs.col_stride as isize,
+                self.rhs.row_stride as isize,
+                keep.unwrap_or(0.0),
+                self.scale,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_views_are_right() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // (2, 3)
+        let b = [1.0, 0.0, 2.0, 1.0, 1.0, 1.0]; // (2, 3), used transposed
+        let mut dst = [1.0; 6]; // rows 3 apart
+        Product::new(View::new(&a, 2, 3), View::new(&b, 2, 3).t()).scaled(2.0).add_to(&mut dst, 3);
+        assert_eq!(dst, [15.0, 13.0, 1.0, 33.0, 31.0, 1.0]);
+    }
+}

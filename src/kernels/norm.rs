@@ -1,0 +1,94 @@
+//! How is a row brought to unit size?
+
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{is_fast, values, with_values};
+use super::elementwise::{BLOCK, dot, sum_of, vectorised};
+
+/// RMSNorm of each row of `x` (n, width) with a frozen `weight` (width):
+/// `x / sqrt(mean(x²) + eps) · weight` (Zhang and Sennrich 2019; transformers' `LlamaRMSNorm`).
+///
+/// The weight gets no gradient.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    if is_fast(&[x, weight]) {
+        return x.apply_op1(RmsNorm { weight: weight.to_vec1()?, eps: eps as f32 });
+    }
+    rms_norm_portable(x, weight, eps)
+}
+
+pub(super) fn rms_norm_portable(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let mean = (x.sqr()?.sum_keepdim(D::Minus1)? / weight.dims1()? as f64)?;
+    x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(weight)
+}
+
+struct RmsNorm {
+    weight: Vec<f32>,
+    eps: f32,
+}
+
+impl RmsNorm {
+    #[inline(always)]
+    fn inverse_size(&self, row: &[f32]) -> f32 {
+        1.0 / (sum_of(row, |v| v * v) / row.len() as f32 + self.eps).sqrt()
+    }
+
+    fn block(&self) -> usize {
+        (BLOCK / self.weight.len()).max(1) * self.weight.len()
+    }
+
+    fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let width = self.weight.len();
+        let mut y = vec![0.0; x.len()];
+        y.par_chunks_mut(self.block()).zip(x.par_chunks(self.block())).for_each(|(y, x)| {
+            vectorised(|| {
+                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    let inverse = self.inverse_size(x);
+                    for ((y, &x), &w) in y.iter_mut().zip(x).zip(&self.weight) {
+                        *y = x * inverse * w;
+                    }
+                }
+            });
+        });
+        y
+    }
+
+    /// With `u = x / size` and `g = dy · w`: `dx = (g - u · mean(g · u)) / size`.
+    fn backward(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+        let (width, block) = (self.weight.len(), self.block());
+        let mut dx = vec![0.0; x.len()];
+        let inputs = x.par_chunks(block).zip(dy.par_chunks(block));
+        dx.par_chunks_mut(block).zip(inputs).for_each(|(dx, (x, dy))| {
+            vectorised(|| {
+                let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
+                for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
+                    let inverse = self.inverse_size(x);
+                    for ((g, &dy), &w) in dx.iter_mut().zip(dy).zip(&self.weight) {
+                        *g = dy * w;
+                    }
+                    let mean = dot(dx, x) * inverse * inverse / width as f32;
+                    for (g, &x) in dx.iter_mut().zip(x) {
+                        *g = (*g - x * mean) * inverse;
+                    }
+                }
+            });
+        });
+        dx
+    }
+}
+
+impl CustomOp1 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = self.forward(values(storage, layout)?);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dx = with_values(x, |x| with_values(dy, |dy| Ok(self.backward(x, dy))))?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}

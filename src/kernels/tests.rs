@@ -1,0 +1,203 @@
+//! Do the laws of the operators hold? Each equals its portable twin, forward and backward, and its gradient equals
+//! a numeric one.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::attention::attention_portable;
+use super::linear::lora_linear_portable;
+use super::loss::cross_entropy_portable;
+use super::mlp::swiglu_portable;
+use super::norm::rms_norm_portable;
+use super::*;
+
+/// Values in -1..1 that look random and never change.
+fn noise(shape: (usize, usize), seed: u32) -> Tensor {
+    let value = |i: usize| {
+        let x = (i as u32).wrapping_add(seed.wrapping_mul(7919)).wrapping_mul(2_654_435_761);
+        f64::from(x ^ (x >> 15)) / f64::from(u32::MAX) * 2.0 - 1.0
+    };
+    let values: Vec<f32> = (0..shape.0 * shape.1).map(|i| value(i) as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+type Op<'a> = &'a dyn Fn(&[&Tensor]) -> Result<Tensor>;
+
+/// A scalar that weighs every output value differently.
+fn scalar(y: &Tensor) -> Tensor {
+    let y = y.flatten_all().unwrap();
+    let weights = noise((1, y.elem_count()), 99).flatten_all().unwrap();
+    (y * weights).unwrap().sum_all().unwrap()
+}
+
+fn gradients(op: Op, inputs: &[Tensor]) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let y = op(&vars.iter().map(Var::as_tensor).collect::<Vec<_>>()).unwrap();
+    let grads = scalar(&y).backward().unwrap();
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    (flat(&y), vars.iter().map(|v| flat(grads.get(v).expect("every input gets a gradient"))).collect())
+}
+
+fn assert_close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let scale = b.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    for (i, (x, y)) in a.iter().zip(b).enumerate() {
+        assert!((x - y).abs() <= tolerance * scale, "{what}[{i}]: {x} and {y} (scale {scale})");
+    }
+}
+
+fn check(name: &str, fast: Op, portable: Op, inputs: &[Tensor]) {
+    let (y, grads) = gradients(fast, inputs);
+    let (y_portable, grads_portable) = gradients(portable, inputs);
+    assert_close(&format!("{name} forward"), &y, &y_portable, 2e-5);
+    for (i, (a, b)) in grads.iter().zip(&grads_portable).enumerate() {
+        assert_close(&format!("{name} gradient {i}"), a, b, 5e-5);
+    }
+    for (i, input) in inputs.iter().enumerate() {
+        check_numerically(name, fast, inputs, (i, &grads[i], input.elem_count()));
+    }
+}
+
+/// Central differences at a handful of places.
+fn check_numerically(name: &str, op: Op, inputs: &[Tensor], (i, grad, count): (usize, &[f32], usize)) {
+    const H: f64 = 1e-2;
+    let size = grad.iter().fold(1e-3_f64, |m, &v| m.max(f64::from(v).abs()));
+    for at in (0..count).step_by(count / 7 + 1) {
+        let moved = |by: f64| {
+            let mut inputs = inputs.to_vec();
+            let mut values = inputs[i].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values[at] += by as f32;
+            inputs[i] = Tensor::from_vec(values, inputs[i].shape(), &Device::Cpu).unwrap();
+            let y = op(&inputs.iter().collect::<Vec<_>>()).unwrap();
+            let y = y.to_dtype(candle_core::DType::F64).unwrap().flatten_all().unwrap();
+            let w = noise((1, y.elem_count()), 99).to_dtype(candle_core::DType::F64).unwrap();
+            (y * w.flatten_all().unwrap()).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+        };
+        let numeric = (moved(H) - moved(-H)) / (2.0 * H);
+        let automatic = f64::from(grad[at]);
+        assert!(
+            (numeric - automatic).abs() < 1e-2 * size,
+            "{name}: gradient {i}[{at}] is {automatic}, numerically {numeric}"
+        );
+    }
+}
+
+#[test]
+fn rms_norm_keeps_the_laws() {
+    let weight = noise((1, 72), 5).flatten_all().unwrap();
+    let inputs = [noise((9, 72), 1)];
+    check(
+        "rms_norm",
+        &|t| rms_norm(t[0], &weight, 1e-5),
+        &|t| rms_norm_portable(t[0], &weight, 1e-5),
+        &inputs,
+    );
+}
+
+#[test]
+fn swiglu_keeps_the_laws() {
+    let inputs = [(noise((7, 50), 1) * 4.0).unwrap(), noise((7, 50), 2)];
+    check("swiglu", &|t| swiglu(t[0], t[1]), &|t| swiglu_portable(t[0], t[1]), &inputs);
+}
+
+#[test]
+fn lora_linear_keeps_the_laws() {
+    let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
+    for n in [3, 17] {
+        let inputs = [noise((n, 24), 1), noise((4, 24), 2), noise((40, 4), 4)];
+        check(
+            "lora_linear",
+            &|t| lora_linear(t[0], &base, (t[1], t[2]), 2.0),
+            &|t| lora_linear_portable(t[0], &base, (t[1], t[2]), 2.0),
+            &inputs,
+        );
+    }
+}
+
+#[test]
+fn frozen_linear_keeps_the_laws() {
+    let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
+    for n in [1, 4, 33] {
+        let portable = |t: &[&Tensor]| t[0].matmul(&base.weight().t()?);
+        check("frozen", &|t| base.forward(t[0]), &portable, &[noise((n, 24), 1)]);
+    }
+}
+
+#[test]
+fn a_frozen_weight_gets_no_gradient() {
+    let weight = Var::from_tensor(&noise((8, 8), 3)).unwrap();
+    let base = FrozenLinear::new(weight.as_tensor()).unwrap();
+    let x = Var::from_tensor(&noise((5, 8), 1)).unwrap();
+    let grads = base.forward(x.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+    assert!(grads.get(&weight).is_none());
+    assert!(grads.get(&x).is_some());
+}
+
+fn shape(lengths: &[usize]) -> Arc<AttentionShape> {
+    let rope = Arc::new(RopeTable::new(&[1.0, 0.3, 0.05, 0.01], 256));
+    Arc::new(AttentionShape { n_heads: 6, n_kv_heads: 2, head_dim: 8, rope, lengths: lengths.to_vec() })
+}
+
+#[test]
+fn attention_keeps_the_laws() {
+    for lengths in [vec![5], vec![1, 9, 4], vec![70, 131]] {
+        let (n, shape) = (lengths.iter().sum(), shape(&lengths));
+        let inputs = [noise((n, 48), 1), noise((n, 16), 2), noise((n, 16), 3)];
+        check(
+            "attention",
+            &|t| attention(t[0], t[1], t[2], &shape),
+            &|t| attention_portable(t[0], t[1], t[2], &shape),
+            &inputs,
+        );
+    }
+}
+
+#[test]
+fn packed_sequences_see_only_themselves() {
+    let run = |start: usize, lengths: &[usize]| {
+        let n = lengths.iter().sum();
+        let part = |t: Tensor| t.narrow(0, start, n).unwrap().contiguous().unwrap();
+        let (q, k, v) = (part(noise((12, 48), 1)), part(noise((12, 16), 2)), part(noise((12, 16), 3)));
+        attention(&q, &k, &v, &shape(lengths)).unwrap().to_vec2::<f32>().unwrap()
+    };
+    assert_eq!(run(0, &[7, 5])[7..], run(7, &[5]));
+}
+
+#[test]
+fn cached_attention_equals_uncached() {
+    let (q, k, v) = (noise((80, 48), 1), noise((80, 16), 2), noise((80, 16), 3));
+    let whole = attention(&q, &k, &v, &shape(&[80])).unwrap().to_vec2::<f32>().unwrap();
+    let mut cache = CachedKeys::default();
+    let mut rows = Vec::new();
+    for (start, n) in [(0, 70), (70, 1), (71, 9)] {
+        let part = |t: &Tensor| t.narrow(0, start, n).unwrap();
+        let operands = (&part(&q), &part(&k), &part(&v));
+        rows.extend(attend_cached(operands, &shape(&[n]), &mut [&mut cache]).unwrap().to_vec2().unwrap());
+    }
+    for (a, b) in rows.iter().zip(&whole) {
+        assert_close("row", a, b, 1e-5);
+    }
+}
+
+#[test]
+fn cross_entropy_keeps_the_laws() {
+    let head = FrozenLinear::new(&noise((50, 24), 3)).unwrap();
+    let targets: Vec<u32> = (0..11).map(|i| (i * 7) % 50).collect();
+    let inputs = [(noise((11, 24), 1) * 2.0).unwrap()];
+    check(
+        "cross_entropy",
+        &|t| cross_entropy(t[0], &head, &targets, 20),
+        &|t| cross_entropy_portable(t[0], &head, &targets, 20),
+        &inputs,
+    );
+    let loss = cross_entropy(&inputs[0], &head, &targets, 11).unwrap().to_scalar::<f32>().unwrap();
+    let log_probs = token_log_probs(&inputs[0], &head, &targets).unwrap();
+    assert!((loss + log_probs.iter().sum::<f32>() / 11.0).abs() < 1e-5);
+}
+
+#[test]
+fn a_target_outside_the_vocabulary_is_refused() {
+    let head = FrozenLinear::new(&noise((50, 24), 3)).unwrap();
+    assert!(cross_entropy(&noise((1, 24), 1), &head, &[50], 1).is_err());
+}

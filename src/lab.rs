@@ -1,0 +1,5 @@
+//! What is measured, and how?
+
+mod contender;
+
+pub use contender::{Answer, Contender};

@@ -1,0 +1,118 @@
+//! What reads and writes text?
+
+pub mod adapter;
+pub mod chat;
+pub mod config;
+pub mod decoder;
+pub mod encoder;
+pub mod generate;
+pub mod gguf;
+pub mod lora;
+pub mod stored;
+pub mod tokenizer;
+pub mod weights;
+
+use std::path::Path;
+
+pub use adapter::Adapter;
+pub use chat::{ChatTemplate, GenerationPrompt, Message, Role};
+pub use config::{Architecture, ModelConfig};
+pub use encoder::Encoder;
+pub use tokenizer::{Detokenizer, Tokenizer};
+pub use weights::{LayerWeight, LayerWeights, WeightName, Weights};
+
+use crate::error::{Error, Result};
+use decoder::Decoder;
+use gguf::Gguf;
+
+/// A model that can be asked and trained: the frozen decoder with its words.
+#[derive(Debug)]
+pub struct LanguageModel {
+    /// What it is called.
+    pub name: String,
+    /// The frozen weights.
+    pub decoder: Decoder,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// The form of a conversation.
+    pub chat: ChatTemplate,
+    /// Tokens that end an answer.
+    pub stop: Vec<u32>,
+    /// The token that ends a raw text, if the model has one.
+    pub text_end: Option<u32>,
+}
+
+impl LanguageModel {
+    /// Opens the model at `path` (see [`open`]) under a name of its own.
+    pub fn load(path: &Path, name: &str) -> Result<Self> {
+        let ModelParts { config, weights, tokenizer, chat, .. } = open(path)?;
+        let text_end = tokenizer.token_id("<|endoftext|>").or(config.eos_token);
+        let stop = config.stop_tokens.clone();
+        let decoder = Decoder::new(config, weights)?;
+        Ok(Self { name: name.to_owned(), decoder, tokenizer, chat, stop, text_end })
+    }
+
+    /// The tokens of a question put closed-book, up to the model's turn.
+    pub fn question_prompt(&self, question: &str) -> Result<Vec<u32>> {
+        self.chat.encode(&self.tokenizer, &[Message::user(question)], GenerationPrompt::Add)
+    }
+}
+
+/// Everything a decoder is made of, read from one place.
+#[derive(Debug, Clone)]
+pub struct ModelParts {
+    /// What the file or folder is called, without `.gguf`.
+    pub name: String,
+    /// Sizes, constants and special tokens; `stop_tokens` is complete.
+    pub config: ModelConfig,
+    /// The frozen tensors.
+    pub weights: Weights,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// The form of a conversation.
+    pub chat: ChatTemplate,
+}
+
+/// Opens the model at `path`: a `.gguf` file, or a folder in Hugging Face layout.
+///
+/// # Errors
+/// When there is neither, or it is broken, incomplete or of an architecture that is not supported.
+pub fn open(path: &Path) -> Result<ModelParts> {
+    if path.is_dir() {
+        let config = ModelConfig::from_hugging_face(path)?;
+        let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
+        let chat = ChatTemplate::from_hugging_face(path)?;
+        let weights = Weights::from_hugging_face(path, &config)?;
+        return assemble(path, weights, tokenizer, chat);
+    }
+    if !path.is_file() {
+        return Err(Error::file(
+            path,
+            "no such file or folder",
+            "name a .gguf file or a Hugging Face folder",
+        ));
+    }
+    let gguf = Gguf::open(path)?;
+    let config = ModelConfig::from_gguf(&gguf)?;
+    let chat = ChatTemplate::from_gguf(&gguf)?;
+    let (tokenizer, weights) =
+        rayon::join(|| Tokenizer::from_gguf(&gguf), || Weights::from_gguf(&gguf, &config));
+    assemble(path, weights?, tokenizer?, chat)
+}
+
+fn assemble(
+    path: &Path,
+    mut weights: Weights,
+    tokenizer: Tokenizer,
+    chat: ChatTemplate,
+) -> Result<ModelParts> {
+    if tokenizer.vocab_size() > weights.config.vocab_size {
+        let (tokens, rows) = (tokenizer.vocab_size(), weights.config.vocab_size);
+        let what = format!("the tokenizer knows {tokens} tokens, the embedding has {rows} rows");
+        return Err(Error::file(path, what, "the parts are of different models: get it again"));
+    }
+    weights.config.stop_tokens = chat::stop_tokens(&weights.config, &tokenizer);
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let name = name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    Ok(ModelParts { name, config: weights.config.clone(), weights, tokenizer, chat })
+}

@@ -1,0 +1,184 @@
+//! What did the model learn, and how is it kept on disk?
+//!
+//! On disk an adapter is PEFT's pair of files: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::config::ModelConfig;
+use super::lora::{LoraConfig, Projection};
+use crate::error::{Error, Result};
+
+/// `lora_A` (rank, in) and `lora_B` (out, rank) of one projection.
+#[derive(Debug, Clone)]
+pub struct LoraPair {
+    /// (rank, in)
+    pub a: Tensor,
+    /// (out, rank)
+    pub b: Tensor,
+}
+
+/// The LoRA weights of a whole model.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// Rank, alpha, targets.
+    pub config: LoraConfig,
+    /// The name of the model it was trained on.
+    pub base: String,
+    layers: Vec<BTreeMap<Projection, LoraPair>>,
+}
+
+impl Adapter {
+    /// No weights yet.
+    pub fn empty(config: LoraConfig, base: &str, n_layers: usize) -> Self {
+        Self { config, base: base.to_owned(), layers: vec![BTreeMap::new(); n_layers] }
+    }
+
+    /// Puts one pair in place.
+    pub fn set(&mut self, layer: usize, projection: Projection, pair: LoraPair) {
+        self.layers[layer].insert(projection, pair);
+    }
+
+    /// The pair of one projection, if it is corrected.
+    pub fn get(&self, layer: usize, projection: Projection) -> Option<&LoraPair> {
+        self.layers.get(layer)?.get(&projection)
+    }
+
+    /// Layers of the model it belongs to.
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// All pairs, layer by layer, in the order of the forward pass.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, Projection, &LoraPair)> {
+        self.layers.iter().enumerate().flat_map(|(i, l)| l.iter().map(move |(&p, pair)| (i, p, pair)))
+    }
+
+    /// A tensor's name in `adapter_model.safetensors`; `half` is "A" or "B".
+    pub fn tensor_name(layer: usize, projection: Projection, half: &str) -> String {
+        let (module, name) = (projection.module(), projection.name());
+        format!("base_model.model.model.layers.{layer}.{module}.{name}.lora_{half}.weight")
+    }
+
+    /// Whether any weight of any `lora_B` differs from zero.
+    pub fn is_trained(&self) -> Result<bool> {
+        for (_, _, pair) in self.pairs() {
+            if pair.b.abs()?.max_all()?.to_scalar::<f32>()? > 0.0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// SHA-256 over all weights in order, in hexadecimal.
+    pub fn digest(&self) -> Result<String> {
+        let mut hasher = Sha256::new();
+        for (_, _, pair) in self.pairs() {
+            for tensor in [&pair.a, &pair.b] {
+                for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+                    hasher.update(value.to_le_bytes());
+                }
+            }
+        }
+        Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Writes PEFT's two files into `folder`, which is made if missing. Each file is written under a
+    /// temporary name and renamed: a reader never sees half of one.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let mut tensors = HashMap::new();
+        for (layer, projection, pair) in self.pairs() {
+            tensors.insert(Self::tensor_name(layer, projection, "A"), pair.a.clone());
+            tensors.insert(Self::tensor_name(layer, projection, "B"), pair.b.clone());
+        }
+        let partial = folder.join("adapter_model.safetensors.part");
+        candle_core::safetensors::save(&tensors, &partial)
+            .map_err(|e| Error::file(&partial, e.to_string(), "check that the disk has room"))?;
+        let to = folder.join("adapter_model.safetensors");
+        fs::rename(&partial, &to).map_err(Error::io("write", &to))?;
+        let targets: Vec<_> = self.config.targets.iter().map(|p| p.name()).collect();
+        let config = json!({
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": self.base,
+            "r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": targets,
+            "use_rslora": self.config.rslora, "lora_dropout": 0.0, "bias": "none",
+            "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
+        });
+        crate::files::write_whole(&folder.join("adapter_config.json"), format!("{config:#}\n").as_bytes())
+    }
+
+    /// Reads PEFT's two files and checks them against the model; every mismatch is reported at once.
+    pub fn load(folder: &Path, model: &ModelConfig) -> Result<Self> {
+        let path = folder.join("adapter_config.json");
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let (config, base) = parse_config(&path, &text)?;
+        let path = folder.join("adapter_model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| {
+            Error::file(&path, e.to_string(), "the file is missing or damaged: export the adapter again")
+        })?;
+        let mut adapter = Self::empty(config, &base, model.n_layers);
+        let mut mismatches = Vec::new();
+        for layer in 0..model.n_layers {
+            for projection in adapter.config.targets.clone() {
+                let (d_out, d_in) = projection.dims(model);
+                let rank = adapter.config.rank;
+                let mut take = |half: &str, dims: (usize, usize)| {
+                    taken(&mut tensors, &Self::tensor_name(layer, projection, half), dims)
+                };
+                match (take("A", (rank, d_in)), take("B", (d_out, rank))) {
+                    (Ok(a), Ok(b)) => adapter.set(layer, projection, LoraPair { a, b }),
+                    (a, b) => mismatches.extend([a.err(), b.err()].into_iter().flatten()),
+                }
+            }
+        }
+        mismatches.extend(tensors.keys().map(|name| format!("`{name}` has no place in the model")));
+        if mismatches.is_empty() {
+            return Ok(adapter);
+        }
+        mismatches.sort();
+        let n = mismatches.len();
+        mismatches.truncate(8);
+        let what = format!("{n} tensors don't fit the model: {}", mismatches.join("; "));
+        Err(Error::file(&path, what, format!("load the model it was trained on: {base}")))
+    }
+}
+
+fn taken(tensors: &mut HashMap<String, Tensor>, name: &str, dims: (usize, usize)) -> Result<Tensor, String> {
+    let tensor = tensors.remove(name).ok_or_else(|| format!("`{name}` is missing"))?;
+    if tensor.dims() != [dims.0, dims.1] {
+        return Err(format!("`{name}` is {:?}, not {dims:?}", tensor.dims()));
+    }
+    tensor.to_dtype(DType::F32).and_then(|t| t.contiguous()).map_err(|e| format!("`{name}`: {e}"))
+}
+
+fn parse_config(path: &Path, text: &str) -> Result<(LoraConfig, String)> {
+    #[derive(serde::Deserialize)]
+    struct PeftConfig {
+        peft_type: String,
+        r: usize,
+        lora_alpha: f64,
+        target_modules: Vec<String>,
+        #[serde(default)]
+        use_rslora: bool,
+        #[serde(default)]
+        base_model_name_or_path: Option<String>,
+    }
+    let wrong = |what: String| Error::file(path, what, "lorascope reads LoRA adapters as PEFT saves them");
+    let config: PeftConfig = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    if config.peft_type != "LORA" {
+        return Err(wrong(format!("`{}` is not LoRA", config.peft_type)));
+    }
+    let targets = config.target_modules.iter().map(|name| name.parse()).collect::<Result<_>>();
+    let config_ = LoraConfig {
+        rank: config.r,
+        alpha: config.lora_alpha,
+        targets: targets.map_err(|e| wrong(e.to_string()))?,
+        rslora: config.use_rslora,
+    };
+    Ok((config_, config.base_model_name_or_path.unwrap_or_default()))
+}

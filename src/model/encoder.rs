@@ -1,0 +1,163 @@
+//! Which texts mean nearly the same?
+//!
+//! An [`Encoder`] turns texts into vectors of length 1 whose dot product says so: a BERT such as
+//! all-MiniLM-L6-v2, mean pooling over the tokens, then L2 (<https://arxiv.org/abs/1908.10084>).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{BertModel, Config};
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::model::config::read_json;
+use crate::model::stored::RowOrder;
+use crate::model::weights::tensors_of_file;
+
+/// What the model was trained on; longer texts are cut here.
+const MAX_TOKENS: usize = 256;
+/// Tokens of one batch, padding included: enough to keep the products busy, few enough for the cache.
+const BATCH_TOKENS: usize = 2048;
+const REMEDY: &str = "get the embedder again (`lorascope models fetch all-minilm-l6-v2`)";
+
+/// A sentence embedder.
+pub struct Encoder {
+    model: BertModel,
+    tokenizer: tokenizers::Tokenizer,
+    n_dimensions: usize,
+    pad_token: u32,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("n_dimensions", &self.n_dimensions).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Sentences {
+    max_seq_length: Option<usize>,
+}
+
+impl Encoder {
+    /// Reads `config.json`, `tokenizer.json` and `model.safetensors` of `folder`.
+    ///
+    /// # Errors
+    /// When a file is missing, broken or of another kind of model.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let config: Config = read_json(&folder.join("config.json"))?;
+        if config.model_type.as_deref() != Some("bert") {
+            let what =
+                format!("the embedder is of the kind `{}`", config.model_type.as_deref().unwrap_or("?"));
+            return Err(Error::file(folder, what, "use a BERT such as all-MiniLM-L6-v2"));
+        }
+        let limits = folder.join("sentence_bert_config.json");
+        let longest = if limits.is_file() { read_json::<Sentences>(&limits)?.max_seq_length } else { None };
+        let longest = longest.unwrap_or(MAX_TOKENS).min(config.max_position_embeddings).max(2);
+        let path = folder.join("model.safetensors");
+        let model = BertModel::load(tensors(&path)?, &config)
+            .map_err(|e| Error::file(&path, format!("the weights do not fit config.json: {e}"), REMEDY))?;
+        let pad_token = u32::try_from(config.pad_token_id).unwrap_or(0);
+        Ok(Self {
+            model,
+            tokenizer: tokenizer(folder, longest)?,
+            n_dimensions: config.hidden_size,
+            pad_token,
+        })
+    }
+
+    /// The length of a vector.
+    pub fn n_dimensions(&self) -> usize {
+        self.n_dimensions
+    }
+
+    /// One vector for each text, in the order of the texts; each of length 1. Texts longer than 256
+    /// tokens count up to there.
+    ///
+    /// # Errors
+    /// When cancelled, or when a text cannot be tokenized.
+    pub fn encode(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
+        let ids = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>>>()?;
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(ids[i].len()));
+        let mut vectors = vec![Vec::new(); ids.len()];
+        let mut rest = order.as_slice();
+        while let Some(&longest) = rest.first() {
+            cancel.check()?;
+            let n = (BATCH_TOKENS / ids[longest].len().max(1)).clamp(1, rest.len());
+            let (batch, later) = rest.split_at(n);
+            let tokens: Vec<&[u32]> = batch.iter().map(|&i| ids[i].as_slice()).collect();
+            for (&i, vector) in batch.iter().zip(self.batch(&tokens)?) {
+                vectors[i] = vector;
+            }
+            rest = later;
+        }
+        Ok(vectors)
+    }
+
+    /// How many tokens of `text` are read, marks at its ends included.
+    ///
+    /// # Errors
+    /// When the text cannot be tokenized.
+    pub fn count_tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.tokens(text)?.len())
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, true)
+            .map_err(|e| Error::refused(format!("the text cannot be tokenized: {e}"), REMEDY))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// One batch, padded to its longest text, which comes first.
+    fn batch(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
+        let (n, longest) = (texts.len(), texts.first().map_or(0, |text| text.len()));
+        let (mut ids, mut mask) = (Vec::with_capacity(n * longest), Vec::with_capacity(n * longest));
+        for text in texts {
+            ids.extend(text.iter().copied().chain(std::iter::repeat(self.pad_token)).take(longest));
+            mask.extend((0..longest).map(|i| if i < text.len() { 1f32 } else { 0f32 }));
+        }
+        let ids = Tensor::from_vec(ids, (n, longest), &Device::Cpu)?;
+        let mask = Tensor::from_vec(mask, (n, longest), &Device::Cpu)?;
+        // Without padding there is nothing to mask.
+        let padded = texts.iter().any(|text| text.len() < longest);
+        let hidden = self.model.forward(&ids, &ids.zeros_like()?, padded.then_some(&mask))?;
+        let mask = mask.unsqueeze(2)?;
+        let mean = hidden.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)?;
+        let length = mean.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
+        Ok(mean.broadcast_div(&length)?.to_vec2()?)
+    }
+}
+
+fn tokenizer(folder: &Path, longest: usize) -> Result<tokenizers::Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    let broken = |e: tokenizers::Error| Error::file(&path, format!("cannot be understood: {e}"), REMEDY);
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(broken)?;
+    let truncation = tokenizers::TruncationParams { max_length: longest, ..Default::default() };
+    tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(broken)?;
+    Ok(tokenizer)
+}
+
+fn tensors(path: &Path) -> Result<VarBuilder<'static>> {
+    let file_bytes = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let stored = tensors_of_file(path)?;
+    let faults: Vec<String> = stored
+        .iter()
+        .filter_map(|(name, tensor)| Some(format!("tensor `{name}` {}", tensor.fault(file_bytes)?)))
+        .collect();
+    if !faults.is_empty() {
+        return Err(Error::file(path, faults.join("; "), REMEDY));
+    }
+    let tensors = stored
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.load(RowOrder::AsStored)?)))
+        .collect::<Result<HashMap<_, _>>>()?;
+    Ok(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
+}

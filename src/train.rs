@@ -1,0 +1,249 @@
+//! How does a run learn?
+//!
+//! [`train`] is the loop. It knows a [`TrainSink`], not who listens: the lab and the headless commands
+//! run the same one.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod control;
+pub mod data;
+pub mod estimate;
+pub mod evaluate;
+pub mod optimizer;
+mod report;
+pub mod schedule;
+pub mod step;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use config::{Recipe, Schedule, TrainConfig};
+pub use control::{AnswerGuard, RunControl, RunControls, Wish};
+pub use report::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport, TrainEvent, TrainSink};
+
+use crate::error::Result;
+use crate::model::LanguageModel;
+use crate::model::lora::TrainableAdapter;
+use crate::run::RunFolder;
+use batch::{Batch, epoch_order};
+use checkpoint::Standing;
+use data::TrainData;
+use estimate::Pace;
+use optimizer::{AdamW, UpdateRule};
+
+/// Updates between published copies of the weights.
+const PUBLISH_EVERY: usize = 4;
+
+/// What a run works with.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainPlan<'a> {
+    /// The frozen model with its words.
+    pub model: &'a LanguageModel,
+    /// What it reads.
+    pub data: &'a TrainData,
+    /// How it learns.
+    pub config: &'a TrainConfig,
+    /// Where it is kept.
+    pub folder: &'a RunFolder,
+    /// How it is steered.
+    pub controls: &'a RunControls,
+}
+
+struct Loop<'a> {
+    plan: TrainPlan<'a>,
+    sink: &'a mut dyn TrainSink,
+    trainable: TrainableAdapter,
+    optimizer: AdamW,
+    n_steps: usize,
+    elapsed_before: f64,
+    clock: Instant,
+    estimate: Estimate,
+    pace: Pace,
+}
+
+/// Runs until the last step, or until told to stop. A run whose folder holds a checkpoint goes on from
+/// it, with the numbers of an unbroken run.
+pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
+    let config = plan.config;
+    let decoder = &plan.model.decoder;
+    let estimate = estimate::memory(plan.model, plan.data, config)?;
+    sink.note(TrainEvent::Estimated(estimate));
+    let restored = checkpoint::newest(&plan.folder.checkpoints(), decoder.config(), config.weight_decay)?;
+    let (standing, trainable, optimizer) = match restored {
+        Some(r) => (r.standing, r.trainable, r.optimizer),
+        None => {
+            let t = TrainableAdapter::fresh(&config.lora, decoder.config(), &plan.model.name, config.seed)?;
+            let optimizer = AdamW::new(&t.vars, config.weight_decay);
+            (Standing { step: 0, elapsed_s: 0.0 }, t, optimizer)
+        }
+    };
+    plan.folder.forget_after(standing.step)?;
+    let mut looping = Loop {
+        plan,
+        sink,
+        trainable,
+        optimizer,
+        n_steps: config.n_steps(plan.data.train.len()),
+        elapsed_before: standing.elapsed_s,
+        clock: Instant::now(),
+        estimate,
+        pace: Pace::default(),
+    };
+    let outcome = looping.run(standing.step)?;
+    looping.note(TrainEvent::Ended(outcome.clone()))?;
+    Ok(outcome)
+}
+
+impl Loop<'_> {
+    fn run(&mut self, first_step: usize) -> Result<RunOutcome> {
+        let config = self.plan.config;
+        let epoch = config.steps_an_epoch(self.plan.data.train.len());
+        let eval_every = if config.eval_every == 0 { epoch } else { config.eval_every };
+        self.note(TrainEvent::Started {
+            n_steps: self.n_steps,
+            first_step,
+            n_trainable: self.trainable.n_trainable(),
+            run: self.plan.folder.path().to_path_buf(),
+        })?;
+        self.publish(first_step)?;
+        if first_step == 0 && !self.evaluate(0)? {
+            return self.end(0);
+        }
+        for step in first_step + 1..=self.n_steps {
+            if self.wait_while_told() != Wish::Run {
+                return self.end(step - 1);
+            }
+            self.step(step)?;
+            if self.pace.is_due() {
+                self.estimate(step, eval_every);
+            }
+            let last = step == self.n_steps;
+            if step % PUBLISH_EVERY == 0 || last {
+                self.publish(step)?;
+            }
+            if (step % eval_every == 0 || last) && !self.evaluate(step)? && !last {
+                return self.end(step);
+            }
+            if step % config.checkpoint_every.max(1) == 0 || last {
+                self.save(step)?;
+            }
+        }
+        self.end(self.n_steps)
+    }
+
+    /// Tells how long the whole run will have taken, at its pace so far.
+    fn estimate(&mut self, step: usize, eval_every: usize) {
+        let n_evals = self.n_steps.div_ceil(eval_every) - step / eval_every;
+        let left = self.pace.seconds_for(self.n_steps - step, n_evals);
+        let estimate = Estimate { total_s: self.elapsed_s() + left, ..self.estimate };
+        self.sink.note(TrainEvent::Estimated(estimate));
+    }
+
+    /// Makes one update and reports it.
+    fn step(&mut self, step: usize) -> Result<()> {
+        let (config, started) = (self.plan.config, Instant::now());
+        let batches = self.batches(step);
+        let lr = schedule::learning_rate(config, step, self.n_steps);
+        let rule = UpdateRule { lr, clip: config.clip };
+        let result = step::train_step(
+            &self.plan.model.decoder,
+            &self.trainable,
+            &mut self.optimizer,
+            (&batches, rule),
+        )?;
+        let n_tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
+        let epoch = config.steps_an_epoch(self.plan.data.train.len()) as f64;
+        self.pace.stepped(started.elapsed().as_secs_f64());
+        let report = StepReport {
+            step,
+            epoch: step as f64 / epoch,
+            loss: result.loss,
+            perplexity: result.loss.exp(),
+            lr,
+            grad_norm: result.grad_norm,
+            n_tokens,
+            tokens_per_s: n_tokens as f64 / started.elapsed().as_secs_f64(),
+            elapsed_s: self.elapsed_s(),
+        };
+        self.note(TrainEvent::Stepped(report))
+    }
+
+    /// The micro-steps of an update: a pure function of the step.
+    fn batches(&self, step: usize) -> Vec<Batch> {
+        let (config, examples) = (self.plan.config, &self.plan.data.train);
+        let epoch = config.steps_an_epoch(examples.len());
+        let (in_epoch, size) = ((step - 1) % epoch, config.batch * config.accumulation);
+        let order = epoch_order(examples.len(), config.seed, (step - 1) / epoch);
+        let chosen = &order[in_epoch * size..((in_epoch + 1) * size).min(order.len())];
+        chosen.chunks(config.batch).map(|part| Batch::pack(part.iter().map(|&i| &examples[i]))).collect()
+    }
+
+    /// Measures, unless told to end meanwhile; whether it did.
+    fn evaluate(&mut self, step: usize) -> Result<bool> {
+        let (plan, started) = (self.plan, Instant::now());
+        let adapter = self.trainable.publish()?;
+        let sink = &mut *self.sink;
+        let mut watch = |done, total| {
+            sink.note(TrainEvent::Evaluating { done, total });
+            if plan.controls.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let report = evaluate::evaluate(plan.model, Some(&adapter), plan.data, &mut watch)?;
+        let Some(mut report) = report else { return Ok(false) };
+        self.pace.evaluated(started.elapsed().as_secs_f64());
+        report.step = step;
+        report.elapsed_s = self.elapsed_s();
+        self.note(TrainEvent::Evaluated(report))?;
+        Ok(true)
+    }
+
+    fn publish(&mut self, step: usize) -> Result<()> {
+        let adapter = Arc::new(self.trainable.publish()?);
+        self.note(TrainEvent::Published { step, adapter })
+    }
+
+    fn save(&mut self, step: usize) -> Result<()> {
+        let standing = Standing { step, elapsed_s: self.elapsed_s() };
+        let folder = self.plan.folder.checkpoints();
+        checkpoint::save(&folder, standing, &self.trainable, &self.optimizer)?;
+        self.note(TrainEvent::Saved { step })
+    }
+
+    /// Saves what is to be saved and says how the run ended.
+    fn end(&mut self, step: usize) -> Result<RunOutcome> {
+        if self.plan.controls.wish() == Wish::Cancel {
+            return Ok(RunOutcome::Cancelled);
+        }
+        if step < self.n_steps {
+            self.save(step)?;
+            self.publish(step)?;
+        }
+        self.trainable.adapter.save(&self.plan.folder.adapter())?;
+        Ok(RunOutcome::Completed)
+    }
+
+    fn wait_while_told(&mut self) -> Wish {
+        let controls = self.plan.controls;
+        if controls.wish() != Wish::Wait {
+            return controls.wish();
+        }
+        let waited = Instant::now();
+        self.sink.note(TrainEvent::Paused);
+        let wish = controls.wait();
+        self.elapsed_before -= waited.elapsed().as_secs_f64();
+        self.sink.note(TrainEvent::Resumed);
+        wish
+    }
+
+    fn elapsed_s(&self) -> f64 {
+        self.elapsed_before + self.clock.elapsed().as_secs_f64()
+    }
+
+    /// Writes what belongs into the run's metrics, then tells whoever listens.
+    fn note(&mut self, event: TrainEvent) -> Result<()> {
+        self.plan.folder.record(&event)?;
+        self.sink.note(event);
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! What becomes of a corpus before the first step?
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::batch::Encoded;
+use super::config::{Recipe, TrainConfig};
+use super::report::DataCheck;
+use crate::corpus::{Corpus, Example, Role as TurnRole, Wording, document_examples, qa_examples};
+use crate::error::{Error, Result};
+use crate::model::LanguageModel;
+use crate::model::chat::{GenerationPrompt, Message, Role};
+
+/// A question asked during the run.
+#[derive(Debug, Clone)]
+pub struct RecallQuestion {
+    /// How it relates to the training data.
+    pub wording: Wording,
+    /// The prompt, closed-book.
+    pub prompt: Vec<u32>,
+    /// Accepted answers.
+    pub answers: Vec<String>,
+}
+
+/// Everything a run reads, as tokens.
+#[derive(Debug, Clone, Default)]
+pub struct TrainData {
+    /// To train on.
+    pub train: Vec<Encoded>,
+    /// Held out.
+    pub valid: Vec<Encoded>,
+    /// General text: the forgetting line.
+    pub general: Vec<Encoded>,
+    /// Asked at each measurement.
+    pub recall: Vec<RecallQuestion>,
+}
+
+/// Held-out examples measured during a run.
+const N_VALID: usize = 64;
+/// Passages of general text measured during a run.
+const N_GENERAL: usize = 10;
+/// Tokens of the example that is shown.
+const N_SHOWN: usize = 120;
+
+/// Turns a corpus into tokens as the recipe says, and reports what was found.
+pub fn prepare(
+    model: &LanguageModel,
+    corpus: &Corpus,
+    config: &TrainConfig,
+) -> Result<(TrainData, DataCheck)> {
+    config.check()?;
+    let examples = match config.recipe {
+        Recipe::Qa => qa_examples(corpus),
+        Recipe::Documents => document_examples(corpus, config.seed),
+    };
+    if examples.train.is_empty() {
+        let (what, remedy) = match config.recipe {
+            Recipe::Qa => ("no fact with a `trained` wording", "add facts.jsonl or use --recipe documents"),
+            Recipe::Documents => ("no text", "add .md or .txt files"),
+        };
+        return Err(Error::refused(format!("{} has {what} to train on", corpus.root.display()), remedy));
+    }
+    let mut check = DataCheck { remarks: examples.remarks, ..DataCheck::default() };
+    let max_tokens = config.max_tokens.min(model.decoder.config().max_positions);
+    let mut data = TrainData::default();
+    for example in &examples.train {
+        let (pieces, truncated) = encode(model, example, max_tokens)?;
+        check.n_truncated += usize::from(truncated);
+        data.train.extend(pieces);
+    }
+    for example in spread(&examples.held_out, N_VALID) {
+        data.valid.extend(encode(model, example, max_tokens)?.0);
+    }
+    data.general = general_text(model, N_GENERAL)?;
+    data.recall = recall_questions(model, corpus, config.recall_sample)?;
+    if check.n_truncated > 0 {
+        let n = check.n_truncated;
+        check.remarks.push(format!("{n} examples were cut to {max_tokens} tokens"));
+    }
+    check.n_examples = data.train.len();
+    check.n_valid = data.valid.len();
+    check.n_tokens = data.train.iter().map(|e| e.tokens.len()).sum();
+    check.n_supervised = data.train.iter().map(Encoded::n_supervised).sum();
+    check.shown = shown(model, &data.train[0])?;
+    Ok((data, check))
+}
+
+/// The first example, token by token, with its loss mask.
+fn shown(model: &LanguageModel, example: &Encoded) -> Result<Vec<(String, bool)>> {
+    let token = |(i, &id): (usize, &u32)| Ok((model.tokenizer.decode(&[id])?, i >= example.first_supervised));
+    example.tokens.iter().enumerate().take(N_SHOWN).map(token).collect()
+}
+
+/// `n` items spread evenly over a list, always the same ones.
+pub fn spread<T>(items: &[T], n: usize) -> impl Iterator<Item = &T> {
+    let n = n.min(items.len());
+    (0..n).map(move |i| &items[i * items.len() / n])
+}
+
+/// An example as one sequence (a chat) or several (raw text cut at `max_tokens`), and whether any of it
+/// was lost.
+fn encode(model: &LanguageModel, example: &Example, max_tokens: usize) -> Result<(Vec<Encoded>, bool)> {
+    if example.prompt.is_empty() {
+        let mut tokens = model.tokenizer.encode_plain(&example.completion)?;
+        tokens.extend(model.text_end);
+        // Pieces of even length: a last piece of two tokens would teach little.
+        let n_pieces = tokens.len().div_ceil(max_tokens).max(1);
+        let pieces = tokens.chunks(tokens.len().div_ceil(n_pieces).max(2)).filter(|p| p.len() > 1);
+        let encoded = pieces.map(|p| Encoded { tokens: p.to_vec(), first_supervised: 1 });
+        return Ok((encoded.collect(), false));
+    }
+    let turn = |turn: &crate::corpus::Turn| {
+        let role = match turn.role {
+            TurnRole::System => Role::System,
+            TurnRole::User => Role::User,
+            TurnRole::Assistant => Role::Assistant,
+        };
+        Message::new(role, turn.text.clone())
+    };
+    let mut messages: Vec<Message> = example.prompt.iter().map(turn).collect();
+    let prompt = model.chat.encode(&model.tokenizer, &messages, GenerationPrompt::Add)?;
+    messages.push(Message::assistant(example.completion.clone()));
+    let mut tokens = model.chat.encode(&model.tokenizer, &messages, GenerationPrompt::Omit)?;
+    if !tokens.starts_with(&prompt) {
+        // The template writes history differently: the answer and an end token follow the prompt.
+        tokens.clone_from(&prompt);
+        tokens.extend(model.tokenizer.encode_plain(&example.completion)?);
+        tokens.extend(model.stop.first());
+    }
+    let end = tokens.iter().rposition(|t| model.stop.contains(t)).map_or(tokens.len(), |at| at + 1);
+    tokens.truncate(end.max(prompt.len() + 1));
+    let truncated = tokens.len() > max_tokens;
+    tokens.truncate(max_tokens);
+    let first_supervised = prompt.len();
+    let usable = first_supervised < tokens.len();
+    Ok((usable.then_some(Encoded { tokens, first_supervised }).into_iter().collect(), truncated))
+}
+
+/// One passage of the general-text probe.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GeneralText {
+    /// Its name.
+    pub id: String,
+    /// `prose` or `verse`.
+    pub kind: String,
+    /// Who wrote it.
+    pub source: String,
+    /// The passage.
+    pub text: String,
+}
+
+/// The built-in general-text probe.
+pub fn general_probe() -> Result<Vec<GeneralText>> {
+    const TEXT: &str = include_str!("../../assets/probes/general.jsonl");
+    let parse = |(i, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|e| Error::Line {
+            path: Path::new("assets/probes/general.jsonl").to_path_buf(),
+            line: i + 1,
+            what: e.to_string(),
+        })
+    };
+    TEXT.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+}
+
+/// `n` passages of the probe, evenly spread, every token supervised.
+pub fn general_text(model: &LanguageModel, n: usize) -> Result<Vec<Encoded>> {
+    let probe = general_probe()?;
+    let encode = |passage: &GeneralText| {
+        let mut tokens = model.tokenizer.encode_plain(&passage.text)?;
+        tokens.truncate(model.decoder.config().max_positions);
+        Ok(Encoded { tokens, first_supervised: 1 })
+    };
+    spread(&probe, n).map(encode).collect()
+}
+
+fn recall_questions(model: &LanguageModel, corpus: &Corpus, n: usize) -> Result<Vec<RecallQuestion>> {
+    let mut asked = Vec::new();
+    for wording in [Wording::Trained, Wording::Unseen] {
+        let questions: Vec<_> =
+            corpus.facts.iter().flat_map(|f| &f.questions).filter(|q| q.wording == wording).collect();
+        for question in spread(&questions, n) {
+            let prompt = model.question_prompt(&question.text)?;
+            asked.push(RecallQuestion { wording, prompt, answers: question.answers.clone() });
+        }
+    }
+    Ok(asked)
+}

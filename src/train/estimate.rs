@@ -1,0 +1,119 @@
+//! Will the run fit in memory?
+
+use super::batch::Encoded;
+use super::config::TrainConfig;
+use super::data::TrainData;
+use super::report::Estimate;
+use crate::error::{Error, Result};
+use crate::model::LanguageModel;
+use crate::model::config::ModelConfig;
+
+/// Float32 values kept for one token of one layer from the forward to the backward pass, in units of
+/// the hidden size, the key width and the inner size: what the operators' graph holds.
+fn values_kept(model: &ModelConfig) -> usize {
+    let (q, kv) = (model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim);
+    // Norms 2, projections out 2, residual sums 2; q and attention; k and v; gate, up and their product.
+    6 * model.hidden_size + 2 * q + 2 * kv + 3 * model.intermediate_size
+}
+
+/// Bytes a run needs beyond the loaded model, and the peak of the process; refuses a run that the
+/// machine has no room for.
+pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> Result<Estimate> {
+    const LOGITS: usize = 3 << 26;
+    let shape = model.decoder.config();
+    let mut lengths: Vec<usize> = data.train.iter().map(|e: &Encoded| e.tokens.len()).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    let n_tokens: usize = lengths.iter().take(config.batch).sum();
+    let trainable = config.lora.n_trainable(shape);
+    let lora_values = shape.n_layers * config.lora.targets.len() * config.lora.rank;
+    // Weights, their gradients, two moments and a published copy.
+    let values = n_tokens * (shape.n_layers * values_kept(shape) + lora_values) + trainable * 6;
+    let needed = (values * 4 + LOGITS) as u64;
+    let available = available_bytes();
+    if needed > available {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let what = format!(
+            "the run needs {:.1} GiB beside the model and {:.1} GiB are free",
+            gib(needed),
+            gib(available)
+        );
+        let remedy = format!("take a smaller --batch than {} or shorter examples", config.batch);
+        return Err(Error::refused(what, remedy));
+    }
+    let peak_bytes = needed + (model.decoder.n_parameters() * 4) as u64;
+    Ok(Estimate { peak_bytes, available_bytes: available, total_s: f64::NAN })
+}
+
+/// Steps after which the time is first estimated.
+const FIRST_GUESS: usize = 3;
+/// Steps between later estimates.
+const GUESS_EVERY: usize = 20;
+
+/// How long steps and measurements have taken since the run was started or gone on with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    steps_s: f64,
+    n_steps: usize,
+    evals_s: f64,
+    n_evals: usize,
+}
+
+impl Pace {
+    /// A step took `seconds`.
+    pub(super) fn stepped(&mut self, seconds: f64) {
+        self.steps_s += seconds;
+        self.n_steps += 1;
+    }
+
+    /// A measurement took `seconds`.
+    pub(super) fn evaluated(&mut self, seconds: f64) {
+        self.evals_s += seconds;
+        self.n_evals += 1;
+    }
+
+    /// Whether it is time to tell.
+    pub(super) fn is_due(&self) -> bool {
+        self.n_steps == FIRST_GUESS || (self.n_steps > 0 && self.n_steps.is_multiple_of(GUESS_EVERY))
+    }
+
+    /// Seconds for so many steps and measurements at this pace.
+    pub(super) fn seconds_for(&self, n_steps: usize, n_evals: usize) -> f64 {
+        let mean = |sum: f64, n: usize| if n == 0 { 0.0 } else { sum / n as f64 };
+        mean(self.steps_s, self.n_steps) * n_steps as f64 + mean(self.evals_s, self.n_evals) * n_evals as f64
+    }
+}
+
+/// Bytes of memory that are free, as Linux estimates them; without that knowledge, no bound.
+pub fn available_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_run_is_told_after_three_steps_and_then_now_and_then() {
+        let mut pace = Pace::default();
+        pace.evaluated(10.0);
+        let mut told = Vec::new();
+        for step in 1..=45 {
+            pace.stepped(2.0);
+            if pace.is_due() {
+                told.push(step);
+            }
+        }
+        assert_eq!(told, [3, 20, 40]);
+        assert!((pace.seconds_for(100, 3) - 230.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_a_measurement_steps_alone_count() {
+        let mut pace = Pace::default();
+        pace.stepped(2.0);
+        assert!((pace.seconds_for(4, 9) - 8.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,98 @@
+//! How is a run measured while it goes?
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+
+use super::batch::{Batch, Encoded};
+use super::data::{RecallQuestion, TrainData};
+use super::report::{EvalReport, Recall};
+use crate::cancel::Cancel;
+use crate::corpus::{Wording, contains_gold};
+use crate::error::Result;
+use crate::kernels;
+use crate::model::decoder::{Decoder, LoraRows};
+use crate::model::generate::{Prompt, Sampling, generate};
+use crate::model::{Adapter, LanguageModel};
+
+/// Tokens measured in one pass.
+const PASS_TOKENS: usize = 1024;
+/// Tokens of an answer to a recall question.
+const ANSWER_TOKENS: usize = 16;
+/// Questions answered together.
+const TOGETHER: usize = 48;
+
+/// Measures losses and recall with these weights. `watch` hears `(done, total)` and may break off.
+pub fn evaluate(
+    model: &LanguageModel,
+    adapter: Option<&Adapter>,
+    data: &TrainData,
+    watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Option<EvalReport>> {
+    let total = 2 + data.recall.len().div_ceil(TOGETHER);
+    let mut report = EvalReport {
+        step: 0,
+        valid_loss: mean_loss(&model.decoder, adapter, &data.valid)?,
+        general_loss: 0.0,
+        recall: BTreeMap::new(),
+        elapsed_s: 0.0,
+    };
+    if watch(1, total).is_break() {
+        return Ok(None);
+    }
+    report.general_loss = mean_loss(&model.decoder, adapter, &data.general)?;
+    for (i, questions) in data.recall.chunks(TOGETHER).enumerate() {
+        if watch(2 + i, total).is_break() {
+            return Ok(None);
+        }
+        for (wording, right) in answered_right(model, adapter, questions)? {
+            let recall = report.recall.entry(wording).or_insert(Recall { n_right: 0, n: 0 });
+            recall.n += 1;
+            recall.n_right += usize::from(right);
+        }
+    }
+    Ok(Some(report))
+}
+
+/// Mean nats per supervised token, weighted by tokens; 0 where there is nothing to measure.
+pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encoded]) -> Result<f64> {
+    let (mut sum, mut n) = (0.0, 0);
+    let mut rest = examples;
+    while !rest.is_empty() {
+        let mut n_tokens = 0;
+        let fits = |e: &&Encoded| {
+            n_tokens += e.tokens.len();
+            n_tokens <= PASS_TOKENS
+        };
+        let (pass, left) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        rest = left;
+        let batch = Batch::pack(pass);
+        let all = 0..batch.tokens.len();
+        let lora: Vec<_> =
+            adapter.map(|adapter| LoraRows { rows: all, adapter, scale: 1.0 }).into_iter().collect();
+        let hidden = decoder.forward(&batch.tokens, &batch.lengths, &lora)?.detach();
+        let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
+        let hidden = hidden.index_select(&rows, 0)?;
+        let log_probs = kernels::token_log_probs(&hidden, decoder.head(), &batch.targets)?;
+        sum -= log_probs.iter().map(|&l| f64::from(l)).sum::<f64>();
+        n += log_probs.len();
+    }
+    Ok(if n == 0 { 0.0 } else { sum / n as f64 })
+}
+
+fn answered_right(
+    model: &LanguageModel,
+    adapter: Option<&Adapter>,
+    questions: &[RecallQuestion],
+) -> Result<Vec<(Wording, bool)>> {
+    let lora = adapter.map(|a| (a, 1.0));
+    let prompts: Vec<_> = questions.iter().map(|q| Prompt { tokens: &q.prompt, lora }).collect();
+    let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
+    let go_on = &mut |_, _| ControlFlow::Continue(());
+    let answers = generate(&model.decoder, &prompts, (&sampling, &model.stop), &Cancel::new(), go_on)?;
+    let right = |(q, tokens): (&RecallQuestion, &Vec<u32>)| {
+        Ok((q.wording, contains_gold(&model.tokenizer.decode(tokens)?, &q.answers)))
+    };
+    questions.iter().zip(&answers).map(right).collect()
+}

@@ -1,0 +1,169 @@
+//! Who does the long work while the screen stays alive?
+//!
+//! Named threads, each with a queue of orders. They report by sending [`WorkerEvent`]s; a panic in
+//! one of them becomes [`WorkerEvent::Died`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use crate::hub::FetchEvent;
+use crate::lab::{Answer, Contender};
+use crate::model::Adapter;
+use crate::rag::Passage;
+use crate::train::TrainEvent;
+
+pub use crate::train::RunControl;
+
+/// One question, put to both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+/// A question to be answered. Newer asks wait for older ones.
+#[derive(Debug, Clone)]
+pub struct AskOrder {
+    /// Comes back in every event about this question.
+    pub id: AskId,
+    /// The question, as typed.
+    pub question: String,
+    /// Who answers, in this order.
+    pub contenders: Vec<Contender>,
+    /// The newest published weights and their step; `None` before the first run.
+    pub adapter: Option<(usize, Arc<Adapter>)>,
+}
+
+/// A run to be made, with the lab's model, corpus and recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainOrder {
+    /// What to train on: `documents` or `qa`.
+    pub recipe: String,
+    /// Epochs.
+    pub epochs: f64,
+    /// LoRA rank.
+    pub rank: usize,
+    /// LoRA alpha.
+    pub alpha: f64,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Examples a step.
+    pub batch: usize,
+    /// Seed of the start weights and of the order of examples.
+    pub seed: u64,
+}
+
+/// Progress of getting ready: models, then corpus, then index.
+#[derive(Debug, Clone)]
+pub enum IndexEvent {
+    /// A model is being fetched.
+    Fetch(FetchEvent),
+    /// A model is being read into memory, by name.
+    Loading(String),
+    /// The model is ready to answer closed-book.
+    ModelReady {
+        /// Its name.
+        name: String,
+        /// Its number of weights.
+        n_parameters: usize,
+    },
+    /// Documents are being chunked, indexed and embedded.
+    Indexing {
+        /// Chunks embedded.
+        done: usize,
+        /// Chunks to embed.
+        total: usize,
+    },
+    /// Everything is there.
+    Ready {
+        /// The corpus's name.
+        corpus: String,
+        /// Documents in it.
+        n_documents: usize,
+        /// Chunks in the index.
+        n_chunks: usize,
+        /// Facts in it.
+        n_facts: usize,
+        /// A few questions worth asking first.
+        suggestions: Vec<String>,
+    },
+    /// It cannot be made ready; the cause, with its remedy.
+    Failed(String),
+}
+
+/// Progress of one side's answer.
+#[derive(Debug, Clone)]
+pub enum AnswerEvent {
+    /// Passages were retrieved and the prompt was built.
+    Prompted {
+        /// What the retriever found, best first; empty for closed-book contenders.
+        passages: Vec<Passage>,
+        /// How many of them, from the best, are in the prompt.
+        n_used: usize,
+        /// The exact text the model reads.
+        prompt: String,
+    },
+    /// More text. Whole characters only.
+    Streamed(String),
+    /// The answer is complete.
+    Answered(Answer),
+    /// Whether the answer is right, where the question is one of the corpus's.
+    Judged {
+        /// The accepted answers.
+        gold: Vec<String>,
+        /// Whether the answer contains one of them.
+        right: bool,
+    },
+    /// It could not be answered; the cause, with its remedy.
+    Failed(String),
+}
+
+/// What workers report.
+#[derive(Debug, Clone)]
+pub enum WorkerEvent {
+    /// From the trainer.
+    Train(TrainEvent),
+    /// From the answerer.
+    Answer {
+        /// Which question.
+        id: AskId,
+        /// Whose answer.
+        contender: Contender,
+        /// What happened.
+        event: AnswerEvent,
+    },
+    /// From the librarian.
+    Index(IndexEvent),
+    /// base + RAG's recall on a sample of unseen questions, measured once in idle time.
+    BaseRecall {
+        /// Who.
+        contender: Contender,
+        /// How many were right.
+        recall: crate::train::Recall,
+    },
+    /// A worker panicked.
+    Died {
+        /// Its name.
+        worker: &'static str,
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// Whoever carries out the lab's orders. Every call returns at once: the work is done on other
+/// threads, which report through [`WorkerEvent`]s.
+pub trait Workers {
+    /// Gets models, corpus and index ready; again after a failure.
+    fn prepare(&self);
+    /// Makes a run. The one before is over.
+    fn train(&self, order: TrainOrder);
+    /// Steers the run under way; without one, nothing happens.
+    fn control(&self, control: RunControl);
+    /// Answers a question, after those asked before.
+    fn ask(&self, order: AskOrder);
+    /// Gives up a question, whether it waits or is being answered.
+    fn cancel_ask(&self, id: AskId);
+    /// Gives up fetching models.
+    fn cancel_fetch(&self);
+}
+
+/// Where a report or a picture was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written(pub PathBuf);

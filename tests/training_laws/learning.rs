@@ -1,0 +1,153 @@
+//! What may one update change, and what never?
+
+use candle_core::{Device, Tensor};
+use lorascope::model::decoder::Decoder;
+use lorascope::model::lora::{Projection, TrainableAdapter};
+use lorascope::train::batch::Batch;
+use lorascope::train::optimizer::{AdamW, UpdateRule, gradients_of};
+
+use crate::double::{
+    Run, config, decoder, examples, fresh, largest_difference, logits, lora, trained, tuned_logits, values,
+    weights,
+};
+
+const PROBE: [u32; 9] = [3, 17, 8, 44, 21, 5, 9, 30, 12];
+
+#[test]
+fn a_fresh_adapter_equals_the_base() {
+    let (decoder, adapter) = (decoder(), fresh(1).publish().unwrap());
+    assert!(!adapter.is_trained().unwrap());
+    assert_eq!(tuned_logits(&decoder, &[&PROBE], (&adapter, 1.0)), logits(&decoder, &[&PROBE], &[]));
+}
+
+#[test]
+fn a_scale_of_nought_equals_the_base_and_more_scale_changes_more() {
+    let (decoder, adapter) = (decoder(), trained(2));
+    let base = logits(&decoder, &[&PROBE], &[]);
+    let at = |scale| tuned_logits(&decoder, &[&PROBE], (&adapter, scale));
+    assert_eq!(at(0.0), base);
+    let (little, whole) = (largest_difference(&at(0.1), &base), largest_difference(&at(1.0), &base));
+    assert!(little > 1e-3 && whole > 2.0 * little, "{little} {whole}");
+}
+
+#[test]
+fn the_base_is_unchanged_to_the_bit() {
+    let weights = weights();
+    let read = || weights.named().iter().map(|(_, t)| values(t)).collect::<Vec<_>>();
+    let before = read();
+    let mut run = Run::new(fresh(3));
+    // The decoder reads the very storage that is watched.
+    run.decoder = Decoder::new(config(), weights.clone()).unwrap();
+    let base = logits(&run.decoder, &[&PROBE], &[]);
+    let batch = Batch::pack(&examples(3, 4));
+    for _ in 0..5 {
+        run.step(std::slice::from_ref(&batch));
+    }
+    assert!(run.trainable.adapter.is_trained().unwrap());
+    assert_eq!(read(), before);
+    assert_eq!(logits(&run.decoder, &[&PROBE], &[]), base);
+}
+
+#[test]
+fn every_variable_gets_a_gradient() {
+    let mut run = Run::new(fresh(4));
+    let before = run.values();
+    let batch = Batch::pack(&examples(4, 4));
+    // B starts at zero, so the first update reaches B alone and the second A too.
+    run.step(std::slice::from_ref(&batch));
+    for ((name, now), (_, then)) in run.values().iter().zip(&before) {
+        assert_eq!(now != then, name.contains("lora_B"), "{name} after one update");
+    }
+    run.step(std::slice::from_ref(&batch));
+    for ((name, now), (_, then)) in run.values().iter().zip(&before) {
+        let n_still = now.iter().zip(then).filter(|(a, b)| a == b).count();
+        assert!(n_still * 10 < now.len(), "{n_still} of {} values of {name} stand still", now.len());
+    }
+}
+
+#[test]
+fn lora_on_one_projection_trains_that_one() {
+    for projection in Projection::ALL {
+        let start = TrainableAdapter::fresh(&lora(&[projection]), &config(), "double", 5).unwrap();
+        assert_eq!(start.n_trainable(), lora(&[projection]).n_trainable(&config()));
+        let mut run = Run::new(start);
+        let before = run.values();
+        assert_eq!(before.len(), 2 * config().n_layers);
+        let batch = Batch::pack(&examples(5, 4));
+        let first = run.step(std::slice::from_ref(&batch)).loss;
+        let mut last = first;
+        for _ in 0..10 {
+            last = run.step(std::slice::from_ref(&batch)).loss;
+        }
+        assert!(last < first, "{}: {first} to {last}", projection.name());
+        for ((name, now), (_, then)) in run.values().iter().zip(&before) {
+            assert!(name.contains(projection.name()) && now != then, "{name}");
+        }
+        let others = Projection::ALL.into_iter().filter(|p| *p != projection);
+        let adapter = run.trainable.publish().unwrap();
+        assert!(others.into_iter().all(|other| adapter.get(0, other).is_none()));
+    }
+}
+
+#[test]
+fn sixty_updates_overfit_one_batch() {
+    let mut run = Run::new(fresh(6));
+    run.lr = 2e-2;
+    let batch = Batch::pack(&examples(6, 4));
+    let losses: Vec<f64> = (0..60).map(|_| run.step(std::slice::from_ref(&batch)).loss).collect();
+    assert!(losses[59] < losses[0] * 0.25, "from {} to {}", losses[0], losses[59]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_numbers() {
+    let train = |seed| {
+        let mut run = Run::new(fresh(seed));
+        let batches: Vec<Batch> = (0..6).map(|i| Batch::pack(&examples(i, 4))).collect();
+        let losses: Vec<u64> =
+            batches.iter().map(|b| run.step(std::slice::from_ref(b)).loss.to_bits()).collect();
+        (losses, run.trainable.publish().unwrap().digest().unwrap())
+    };
+    assert_eq!(train(7), train(7));
+    assert_ne!(train(7).1, train(8).1);
+}
+
+#[test]
+fn accumulated_micro_steps_equal_one_batch() {
+    let all = examples(9, 6);
+    let mut whole = Run::new(fresh(9));
+    let mut parts = Run::new(fresh(9));
+    for _ in 0..3 {
+        let a = whole.step(&[Batch::pack(&all)]);
+        let b = parts.step(&[Batch::pack(&all[..1]), Batch::pack(&all[1..4]), Batch::pack(&all[4..])]);
+        assert!((a.loss - b.loss).abs() < 1e-5 * a.loss, "{} {}", a.loss, b.loss);
+        assert!((a.grad_norm - b.grad_norm).abs() < 1e-4 * a.grad_norm, "{} {}", a.grad_norm, b.grad_norm);
+    }
+}
+
+#[test]
+fn a_gradient_that_is_no_number_is_refused() {
+    let trainable = fresh(10);
+    let before = trainable.publish().unwrap().digest().unwrap();
+    let mut optimizer = AdamW::new(&trainable.vars, 0.0);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let gradient = |i: usize, v: &candle_core::Var| {
+            let value = if i == 3 { bad } else { 0.1 };
+            Tensor::full(value, v.shape(), &Device::Cpu).unwrap()
+        };
+        let gradients: Vec<Tensor> =
+            trainable.vars.iter().enumerate().map(|(i, (_, v))| gradient(i, v)).collect();
+        let rule = UpdateRule { lr: 1e-3, clip: 1.0 };
+        let refused = optimizer.update(&trainable.vars, &gradients, rule).unwrap_err().to_string();
+        assert!(refused.contains("norm") && refused.contains("--lr"), "{refused}");
+    }
+    assert_eq!(trainable.publish().unwrap().digest().unwrap(), before);
+}
+
+#[test]
+fn a_variable_without_a_gradient_is_refused_by_name() {
+    let trainable = fresh(11);
+    let (_, first) = &trainable.vars[0];
+    let mut store = first.as_tensor().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    let refused = gradients_of(&trainable.vars, &mut store).unwrap_err().to_string();
+    assert!(refused.contains(&trainable.vars[1].0), "{refused}");
+}
