@@ -6,6 +6,7 @@
 pub mod models;
 pub mod open;
 pub mod progress;
+pub mod report;
 pub mod train;
 
 use std::io::{self, Write};
@@ -52,6 +53,8 @@ pub struct Common {
 pub enum Command {
     /// List, fetch, import or verify models.
     Models(models::ModelsArgs),
+    /// Write the charts of a run, and a page about it.
+    Report(report::ReportArgs),
     /// Train a LoRA adapter on a corpus.
     Train(train::TrainArgs),
 }
@@ -72,6 +75,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => anyhow::bail!("the lab is not built yet; see `lorascope --help`"),
         Some(Command::Models(args)) => models::run(args, &cli.common),
+        Some(Command::Report(args)) => report::run(&args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
     }
 }
