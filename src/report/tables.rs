@@ -63,8 +63,8 @@ fn row(at: &Measurement, wordings: &[Wording]) -> Vec<Cell> {
 pub(super) fn scoreboard(board: &Scoreboard) -> Vec<Block> {
     let mut blocks = vec![
         Block::Text(
-            "Answers that contain a right one, with the 95 % confidence interval. Where intervals overlap, a \
-             difference may be chance."
+            "Answers that contain a right one (of unanswerable questions: that say so), with the 95 % confidence \
+             interval. Where intervals overlap, a difference may be chance."
                 .to_owned(),
         ),
         Block::Table(overview(board)),
