@@ -3,9 +3,13 @@
 // Standard output and standard error belong to the commands; the library never writes to them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod ask;
+pub mod eval;
+pub mod lab;
 pub mod models;
 pub mod open;
 pub mod progress;
+pub mod search;
 pub mod train;
 
 use std::io::{self, Write};
@@ -50,10 +54,16 @@ pub struct Common {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a LoRA adapter on a corpus.
+    Train(Box<train::TrainArgs>),
+    /// Ask one question; base + RAG and the fine-tuned model answer.
+    Ask(ask::AskArgs),
+    /// Score every contender on the corpus's questions, by wording.
+    Eval(eval::EvalArgs),
+    /// Show what the retriever finds, and why.
+    Search(search::SearchArgs),
     /// List, fetch, import or verify models.
     Models(models::ModelsArgs),
-    /// Train a LoRA adapter on a corpus.
-    Train(train::TrainArgs),
 }
 
 impl Common {
@@ -70,9 +80,12 @@ impl Common {
 /// Does what was asked for. The exit code says how it went where no error does.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => anyhow::bail!("the lab is not built yet; see `lorascope --help`"),
-        Some(Command::Models(args)) => models::run(args, &cli.common),
+        None => lab::run(&cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
+        Some(Command::Ask(args)) => ask::run(&args, &cli.common),
+        Some(Command::Eval(args)) => eval::run(&args, &cli.common),
+        Some(Command::Search(args)) => search::run(&args, &cli.common),
+        Some(Command::Models(args)) => models::run(args, &cli.common),
     }
 }
 
@@ -90,6 +103,13 @@ pub fn cancel_on_signals() -> anyhow::Result<Cancel> {
 pub fn say(text: impl std::fmt::Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Prints text on standard output, and leaves the line open.
+pub fn say_on(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}")?;
     Ok(out.flush()?)
 }
 

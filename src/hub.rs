@@ -69,9 +69,19 @@ pub struct ModelFiles {
     pub path: PathBuf,
     /// How it likes its passages, where that was measured.
     pub rag: Option<RagAdvice>,
+    /// Whether it lies in the store, under its name.
+    pub is_stored: bool,
 }
 
 impl ModelFiles {
+    /// The name to find it by later, from any folder: its name in the store, else its absolute path.
+    pub fn lasting_name(&self) -> String {
+        if self.is_stored {
+            return self.name.clone();
+        }
+        self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).display().to_string()
+    }
+
     /// Whether it is a GGUF file rather than a folder in Hugging Face layout.
     pub fn is_gguf(&self) -> bool {
         has_gguf_ending(&self.path)
@@ -115,7 +125,12 @@ fn local_file(path: &Path) -> Result<ModelFiles> {
             "give a .gguf file or a folder with config.json",
         ));
     }
-    Ok(ModelFiles { name: base_name(path, path.file_stem()), path: path.to_path_buf(), rag: None })
+    Ok(ModelFiles {
+        name: base_name(path, path.file_stem()),
+        path: path.to_path_buf(),
+        rag: None,
+        is_stored: false,
+    })
 }
 
 fn local_folder(path: &Path) -> Result<ModelFiles> {
@@ -128,7 +143,12 @@ fn local_folder(path: &Path) -> Result<ModelFiles> {
             ));
         }
     }
-    Ok(ModelFiles { name: base_name(path, path.file_name()), path: path.to_path_buf(), rag: None })
+    Ok(ModelFiles {
+        name: base_name(path, path.file_name()),
+        path: path.to_path_buf(),
+        rag: None,
+        is_stored: false,
+    })
 }
 
 fn base_name(path: &Path, name: Option<&std::ffi::OsStr>) -> String {

@@ -159,7 +159,7 @@ pub fn fresh_place(runs: &Path, recipe: &str, unix_s: u64) -> PathBuf {
 }
 
 /// A time in seconds since 1970 as `20261124-051200` (UTC).
-fn stamp(unix_s: u64) -> String {
+pub fn stamp(unix_s: u64) -> String {
     let ((year, month, day), s) = (date(unix_s / 86_400), unix_s % 86_400);
     format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", s / 3600, s / 60 % 60, s % 60)
 }
