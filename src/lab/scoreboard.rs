@@ -6,8 +6,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::answer::prompt_of;
-use super::scoring::{Degeneration, abstains, degeneration, exact_match, f1};
-use super::statistics::wilson;
+use super::{Degeneration, abstains, degeneration, exact_match, f1, wilson};
 use super::{Brief, Contender, Desk, Tuned};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording, contains_gold};
