@@ -3,6 +3,7 @@
 // Standard output and standard error belong to the commands; the library never writes to them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bench;
 pub mod models;
 pub mod open;
 pub mod progress;
@@ -50,6 +51,8 @@ pub struct Common {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Measure how fast this machine trains, reads, writes, retrieves and draws.
+    Bench(bench::BenchArgs),
     /// List, fetch, import or verify models.
     Models(models::ModelsArgs),
     /// Train a LoRA adapter on a corpus.
@@ -71,6 +74,7 @@ impl Common {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => anyhow::bail!("the lab is not built yet; see `lorascope --help`"),
+        Some(Command::Bench(args)) => bench::run(&args, &cli.common),
         Some(Command::Models(args)) => models::run(args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
     }

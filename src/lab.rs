@@ -1,5 +1,6 @@
 //! What is measured, and how?
 
 mod contender;
+pub mod speed;
 
 pub use contender::{Answer, Contender};
