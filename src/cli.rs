@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod ask;
+pub mod bench;
 pub mod eval;
 pub mod lab;
 pub mod models;
@@ -62,6 +63,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Show what the retriever finds, and why.
     Search(search::SearchArgs),
+    /// Measure how fast this machine trains, reads, writes, retrieves and draws.
+    Bench(bench::BenchArgs),
     /// List, fetch, import or verify models.
     Models(models::ModelsArgs),
 }
@@ -81,6 +84,7 @@ impl Common {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => lab::run(&cli.common),
+        Some(Command::Bench(args)) => bench::run(&args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
         Some(Command::Ask(args)) => ask::run(&args, &cli.common),
         Some(Command::Eval(args)) => eval::run(&args, &cli.common),

@@ -8,6 +8,7 @@ mod quiz;
 mod retrieval;
 pub mod scoreboard;
 mod scoring;
+pub mod speed;
 mod statistics;
 
 pub use answer::{Answer, AnswerEvent, Brief, Desk, Tuned, answer, gold_of};

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::answer::prompt_of;
-use super::{Degeneration, abstains, degeneration, exact_match, f1, wilson};
 use super::{Brief, Contender, Desk, Tuned};
+use super::{Degeneration, abstains, degeneration, exact_match, f1, wilson};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording, contains_gold};
 use crate::error::Result;
