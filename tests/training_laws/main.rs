@@ -4,6 +4,7 @@
 
 mod asking;
 mod double;
+mod exporting;
 mod keeping;
 mod killing;
 mod learning;
