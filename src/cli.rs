@@ -3,12 +3,16 @@
 // Standard output and standard error belong to the commands; the library never writes to them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod doctor;
+pub mod export;
 pub mod models;
 pub mod open;
 pub mod progress;
+pub mod runs;
+mod table;
 pub mod train;
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,6 +58,12 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Train a LoRA adapter on a corpus.
     Train(train::TrainArgs),
+    /// List, show or remove runs.
+    Runs(runs::RunsArgs),
+    /// Write what a run learnt for other programs: the adapter for PEFT, or a whole model.
+    Export(export::ExportArgs),
+    /// Say what this machine offers and what is missing.
+    Doctor,
 }
 
 impl Common {
@@ -73,6 +83,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         None => anyhow::bail!("the lab is not built yet; see `lorascope --help`"),
         Some(Command::Models(args)) => models::run(args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
+        Some(Command::Runs(args)) => runs::run(&args, &cli.common),
+        Some(Command::Export(args)) => export::run(&args, &cli.common),
+        Some(Command::Doctor) => doctor::run(&cli.common),
     }
 }
 
@@ -96,6 +109,18 @@ pub fn say(text: impl std::fmt::Display) -> anyhow::Result<()> {
 /// Prints a value as one line of JSON on standard output.
 pub fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string(value)?)
+}
+
+/// Asks at the terminal for a typed `yes`; `None` where there is no terminal to ask at.
+fn typed_yes(question: &str) -> anyhow::Result<Option<bool>> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Ok(None);
+    }
+    eprint!("{question}");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(Some(answer.trim().eq_ignore_ascii_case("yes")))
 }
 
 /// Tells an error on standard error, in one line, and returns the exit code: 130 when interrupted,

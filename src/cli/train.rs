@@ -137,7 +137,8 @@ fn tell_the_end(opened: &Opened, outcome: &RunOutcome) -> anyhow::Result<()> {
     say(format!("report   lorascope report {run}"))
 }
 
-fn quoted(path: &Path) -> String {
+/// A path as it can be typed.
+pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
 }
