@@ -5,15 +5,19 @@
 
 pub mod ask;
 pub mod bench;
+pub mod doctor;
 pub mod eval;
+pub mod export;
 pub mod lab;
 pub mod models;
 pub mod open;
 pub mod progress;
+pub mod runs;
 pub mod search;
+mod table;
 pub mod train;
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,6 +71,12 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// List, fetch, import or verify models.
     Models(models::ModelsArgs),
+    /// List, show or remove runs.
+    Runs(runs::RunsArgs),
+    /// Write what a run learnt for other programs: the adapter for PEFT, or a whole model.
+    Export(export::ExportArgs),
+    /// Say what this machine offers and what is missing.
+    Doctor,
 }
 
 impl Common {
@@ -90,6 +100,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Eval(args)) => eval::run(&args, &cli.common),
         Some(Command::Search(args)) => search::run(&args, &cli.common),
         Some(Command::Models(args)) => models::run(args, &cli.common),
+        Some(Command::Runs(args)) => runs::run(&args, &cli.common),
+        Some(Command::Export(args)) => export::run(&args, &cli.common),
+        Some(Command::Doctor) => doctor::run(&cli.common),
     }
 }
 
@@ -120,6 +133,18 @@ pub fn say_on(text: &str) -> anyhow::Result<()> {
 /// Prints a value as one line of JSON on standard output.
 pub fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string(value)?)
+}
+
+/// Asks at the terminal for a typed `yes`; `None` where there is no terminal to ask at.
+fn typed_yes(question: &str) -> anyhow::Result<Option<bool>> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Ok(None);
+    }
+    eprint!("{question}");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(Some(answer.trim().eq_ignore_ascii_case("yes")))
 }
 
 /// Tells an error on standard error, in one line, and returns the exit code: 130 when interrupted,

@@ -19,6 +19,7 @@ pub use import::{Imported, Recognised};
 pub use manifest::{
     FileEntry, Licence, Manifest, ModelEntry, ModelKind, PassageForm, PassageOrder, Piece, RagAdvice, Source,
 };
+pub use sources::{HubReach, Pip};
 pub use store::Store;
 pub use verify::{FileState, Verified};
 
@@ -88,8 +89,8 @@ impl ModelFiles {
     }
 }
 
-fn has_gguf_ending(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+fn has_gguf_ending(path: impl AsRef<Path>) -> bool {
+    path.as_ref().extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
 }
 
 /// Finds what `--model` names, and fetches it where that is needed.
@@ -107,7 +108,7 @@ pub fn resolve(store: &Store, spec: &str, cancel: &Cancel, note: &mut Note) -> R
     if path.is_dir() {
         return local_folder(path);
     }
-    if manifest::is_hub_id(spec) && !has_gguf_ending(path) {
+    if is_hub_id(spec) {
         return fetch_hub_id(store, spec, cancel, note);
     }
     let names: Vec<&str> = store.manifest().models.iter().map(|entry| entry.name.as_str()).collect();
@@ -115,6 +116,11 @@ pub fn resolve(store: &Store, spec: &str, cancel: &Cancel, note: &mut Note) -> R
         format!("no model `{spec}`: neither a name, nor a file or folder, nor a hub id"),
         format!("give one of {}, Org/Name, a folder or a .gguf file", names.join(", ")),
     ))
+}
+
+/// Whether `spec` has the form of a hub id of a model in Hugging Face layout: `Org/Name`.
+pub fn is_hub_id(spec: &str) -> bool {
+    manifest::is_hub_id(spec) && !has_gguf_ending(spec)
 }
 
 fn local_file(path: &Path) -> Result<ModelFiles> {

@@ -17,7 +17,7 @@ mod peak;
 mod rope;
 
 pub use attention::{AttentionShape, CachedKeys, attend_cached, attention};
-pub use cpu::{Level, level};
+pub use cpu::{Level, features, level};
 pub use linear::{FrozenLinear, lora_linear};
 pub use loss::{cross_entropy, token_log_probs};
 pub use mlp::swiglu;

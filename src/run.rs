@@ -1,9 +1,11 @@
 //! Where is a run kept?
 //!
 //! A folder: `run.toml` (everything needed to repeat it), `metrics.jsonl`, `checkpoints/`, `adapter/`,
-//! `report/`.
+//! `report/`, `export/`.
 
+mod export;
 mod listing;
+mod removal;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -20,9 +22,11 @@ use crate::files::write_whole;
 use crate::kernels;
 use crate::train::{RunOutcome, TrainConfig, TrainEvent};
 
+pub use export::{Export, ExportFormat};
 pub use listing::{
     RunLock, RunState, RunSummary, date_and_time, find, folders, fresh_place, newest_unfinished, stamp,
 };
+pub use removal::{Removed, remove};
 
 /// The file with everything needed to repeat a run.
 const RECORD: &str = "run.toml";
