@@ -109,7 +109,7 @@ struct Found {
 
 #[test]
 fn measures_of_retrieval_are_those_of_ranx() {
-    let found: Found = reference("retrieval.json");
+    let found: Found = reference("ranks.json");
     // The rank of a question's best-placed right document.
     let best: Vec<Option<usize>> =
         found.ranks.iter().map(|ranks| ranks.iter().flatten().min().copied()).collect();

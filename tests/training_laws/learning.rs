@@ -60,7 +60,7 @@ fn every_variable_gets_a_gradient() {
     }
     run.step(std::slice::from_ref(&batch));
     for ((name, now), (_, then)) in run.values().iter().zip(&before) {
-        let n_still = now.iter().zip(then).filter(|(a, b)| a == b).count();
+        let n_still = now.iter().zip(then).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
         assert!(n_still * 10 < now.len(), "{n_still} of {} values of {name} stand still", now.len());
     }
 }

@@ -1,7 +1,12 @@
 //! Which laws does training obey, whatever the model?
 //!
 //! Each is shown with a two-layer random decoder; `peft` compares with recorded runs of PEFT.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod asking;
 mod double;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Records what ranx computes of 60 questions with one or two right documents: retrieval.json.
+"""Records what ranx computes of 60 questions with one or two right documents: ranks.json.
 
     pip install ranx
-    python tests/references/retrieval.py > tests/references/retrieval.json
+    python tests/references/ranks.py > tests/references/ranks.json
 
 `ranks` are those of each question's right documents among the 32 that were found (null: not among them). `at` is a list
 of [k, hit rate, recall, nDCG]: the hit rate is the share of questions with a right document among the first k. Of the
