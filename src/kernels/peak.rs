@@ -57,7 +57,7 @@ impl MemoryTrial {
 
     /// Reads all of it once, on all threads.
     pub fn run(&self) {
-        let sum = |block: &[u64]| vectorised(|| block.iter().fold(0_u64, |sum, &w| sum.wrapping_add(w)));
+        let sum = |block: &[u64]| vectorised(block, sum_of_words);
         std::hint::black_box(self.words.par_chunks(BLOCK).map(sum).reduce(|| 0, u64::wrapping_add));
     }
 
@@ -65,4 +65,9 @@ impl MemoryTrial {
     pub fn n_bytes(&self) -> usize {
         self.words.len() * size_of::<u64>()
     }
+}
+
+#[inline(always)]
+fn sum_of_words(block: &[u64]) -> u64 {
+    block.iter().fold(0, |sum, &word| sum.wrapping_add(word))
 }
