@@ -43,7 +43,9 @@ pub fn copy_adapter(adapter: &Path, base: &str, folder: &Path) -> Result<()> {
     let (from, to) = (adapter.join("adapter_model.safetensors"), folder.join("adapter_model.safetensors"));
     super::weights::tensors_of_file(&from)?;
     fs::copy(&from, &to).map_err(Error::io("write", &to))?;
-    write_json(&folder.join("adapter_config.json"), &config)
+    let described = folder.join("adapter_config.json");
+    write_json(&described, &config)?;
+    share(&to, &described)
 }
 
 /// Fills `folder` with the model at `base` (see [`open`]), the adapter in the folder `adapter` merged
@@ -63,8 +65,16 @@ pub fn write_merged(base: &Path, adapter: &Path, folder: &Path, cancel: &Cancel)
     } else {
         write_descriptions(&Gguf::open(base)?, &parts, folder)?;
     }
-    save_weights(&parts.weights, &folder.join("model.safetensors"))?;
+    let to = folder.join("model.safetensors");
+    save_weights(&parts.weights, &to)?;
+    share(&to, &folder.join("config.json"))?;
     cancel.check()
+}
+
+/// Lets those read `weights` who may read the file `like`: safetensors are written for the owner alone.
+fn share(weights: &Path, like: &Path) -> Result<()> {
+    let permissions = fs::metadata(like).map_err(Error::io("read", like))?.permissions();
+    fs::set_permissions(weights, permissions).map_err(Error::io("write", weights))
 }
 
 /// Writes the weights as Hugging Face names them, in float32.

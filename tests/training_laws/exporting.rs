@@ -158,6 +158,8 @@ fn a_model_merged_from_a_gguf_file_opens_as_the_same_model() {
     assert!(
         header.as_object().unwrap().iter().all(|(name, t)| name == "__metadata__" || t["dtype"] == "F32")
     );
+    let rights = |name: &str| fs::metadata(out.join(name)).unwrap().permissions();
+    assert_eq!(rights("model.safetensors"), rights("config.json"), "whoever may read one may read both");
     let tokenizer = json_of(&out.join("tokenizer_config.json"));
     assert_eq!((&tokenizer["bos_token"], &tokenizer["eos_token"]), (&json!("<s>"), &json!("<|im_end|>")));
     let ends = &json_of(&out.join("generation_config.json"))["eos_token_id"];

@@ -37,7 +37,7 @@ pub(super) fn cpu(features: &[(&str, bool)]) -> Check {
     };
     let values: Map<String, Value> =
         features.iter().map(|(name, has)| ((*name).to_owned(), json!(has))).collect();
-    let what = format!("has {}; has not {}", of(true), of(false));
+    let what = format!("{}; not there: {}", of(true), of(false));
     let lacks = |name: &str| features.contains(&(name, false));
     let check = if lacks("avx2") || lacks("neon") {
         Check::note("cpu", what, "training will be slow: take fewer --steps, or another machine")
@@ -115,10 +115,10 @@ mod tests {
     #[test]
     fn a_cpu_without_wide_vectors_is_noted() {
         let check = cpu(&[("avx2", true), ("amx-tile", false)]);
-        assert_eq!((check.state, check.what.as_str()), (State::Ok, "has avx2; has not amx-tile"));
+        assert_eq!((check.state, check.what.as_str()), (State::Ok, "avx2; not there: amx-tile"));
         assert_eq!(check.values, json!({"avx2": true, "amx-tile": false}));
         assert_eq!(cpu(&[("avx2", false)]).state, State::Note);
-        assert_eq!(cpu(&[]).what, "has none; has not none");
+        assert_eq!(cpu(&[]).what, "none; not there: none");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Shown {
 
     fn lines(&self) -> anyhow::Result<Vec<String>> {
         let (summary, record) = (&self.summary, &self.summary.record);
-        let line = |what: &str, text: String| format!("{what:<17} {text}");
+        let line = |what: &str, text: String| format!("{what:<21} {text}");
         let mut lines = vec![
             line("run", summary.name()),
             line("state", summary.state.name().to_owned()),
