@@ -210,7 +210,7 @@ impl<'a> Task<'a> {
                 for i in 0..n {
                     let at = rows + i * stride;
                     let row = (&mut p[i * to..(i + 1) * to], &mut ds[i * to..(i + 1) * to]);
-                    let delta = vectorised((&out[at..at + dim], &d_out[at..at + dim]), dot_of);
+                    let delta = vector_dot(&out[at..at + dim], &d_out[at..at + dim]);
                     softmax_backward(row, from + i + 1, (log_sums[g * len + from + i], delta));
                 }
                 let (p, ds) = (View::new(p, n, to), View::new(ds, n, to));
@@ -229,7 +229,7 @@ impl<'a> Task<'a> {
     }
 
     fn turn_back(&self, rows: &mut [f32], width: usize) {
-        vectorised((self.shape, rows, (width, Turn::Back)), turn_rows);
+        turn_rows(self.shape, rows, width, Turn::Back);
     }
 }
 
@@ -240,58 +240,57 @@ fn rotated(shape: &AttentionShape, from: &[f32], len: usize, stride: usize) -> V
     for i in 0..len {
         rows.extend_from_slice(&from[i * stride..i * stride + dim]);
     }
-    vectorised((shape, &mut rows[..], (dim, Turn::Forward)), turn_rows);
+    turn_rows(shape, &mut rows, dim, Turn::Forward);
     rows
 }
 
-/// Turns every head of rows (len, width), the first of which stands at position 0.
-#[inline(always)]
-fn turn_rows((shape, rows, (width, turn)): (&AttentionShape, &mut [f32], (usize, Turn))) {
-    for (position, row) in rows.chunks_exact_mut(width).enumerate() {
-        for head in row.chunks_exact_mut(shape.head_dim) {
-            shape.rope.turn(head, position, turn);
+vectorised! {
+    /// Turns every head of rows (len, width), the first of which stands at position 0.
+    fn turn_rows<'a>(shape: &'a AttentionShape, rows: &'a mut [f32], width: usize, turn: Turn) -> () {
+        for (position, row) in rows.chunks_exact_mut(width).enumerate() {
+            for head in row.chunks_exact_mut(shape.head_dim) {
+                shape.rope.turn(head, position, turn);
+            }
         }
     }
-}
 
-#[inline(always)]
-fn dot_of((a, b): (&[f32], &[f32])) -> f32 {
-    dot(a, b)
+    fn vector_dot<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
+        dot(a, b)
+    }
+
+    /// Softmax in place; returns the log of the sum of exponentials.
+    fn softmax_row<'a>(row: &'a mut [f32]) -> f32 {
+        let shift = max_of(row);
+        let sum = exp_and_sum(row, shift);
+        let inverse = 1.0 / sum;
+        for v in row.iter_mut() {
+            *v *= inverse;
+        }
+        sum.ln() + shift
+    }
+
+    /// Turns scores into probabilities, and their gradient into that of the scores. `sums` is the log of
+    /// the sum of exponentials, and the output's product with its gradient.
+    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], sums: (f32, f32)) -> () {
+        for (p, ds) in p.iter_mut().zip(ds) {
+            *p = exp(*p - sums.0);
+            *ds = *p * (*ds - sums.1);
+        }
+    }
 }
 
 /// Softmax of the first `visible` scores, zero after them; returns the log of the sum of exponentials.
 fn softmax(row: &mut [f32], visible: usize) -> f32 {
     let (seen, hidden) = row.split_at_mut(visible);
     hidden.fill(0.0);
-    vectorised(seen, softmax_row)
-}
-
-#[inline(always)]
-fn softmax_row(row: &mut [f32]) -> f32 {
-    let shift = max_of(row);
-    let sum = exp_and_sum(row, shift);
-    let inverse = 1.0 / sum;
-    for v in row.iter_mut() {
-        *v *= inverse;
-    }
-    sum.ln() + shift
+    softmax_row(seen)
 }
 
 /// Turns scores into probabilities and `dP` into `dS = P (dP - delta)`.
 fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, (log_sum, delta): (f32, f32)) {
     p[visible..].fill(0.0);
     ds[visible..].fill(0.0);
-    vectorised(((&mut p[..visible], &mut ds[..visible]), (log_sum, delta)), softmax_backward_row);
-}
-
-type Rows<'a> = (&'a mut [f32], &'a mut [f32]);
-
-#[inline(always)]
-fn softmax_backward_row(((p, ds), (log_sum, delta)): (Rows<'_>, (f32, f32))) {
-    for (p, ds) in p.iter_mut().zip(ds) {
-        *p = exp(*p - log_sum);
-        *ds = *p * (*ds - delta);
-    }
+    softmax_backward_row(&mut p[..visible], &mut ds[..visible], (log_sum, delta));
 }
 
 /// Puts blocks (len, block width) of the tasks side by side into rows of `width`.

@@ -77,7 +77,7 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
         .par_chunks(rows * d_in)
         .map(|block| {
             let mut values = vec![0.0; block.len() / d_in * n];
-            vectorised((x, block, &mut values[..], (n, d_in)), thin_block);
+            thin_block(x, block, &mut values, (n, d_in));
             values
         })
         .collect();
@@ -89,12 +89,13 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
     y
 }
 
-/// Rows of the weight, each times all rows of `x`: (rows, n).
-#[inline(always)]
-fn thin_block((x, rows, values, (n, d_in)): (&[f32], &[f32], &mut [f32], (usize, usize))) {
-    for (w, values) in rows.chunks_exact(d_in).zip(values.chunks_exact_mut(n)) {
-        for (x, value) in x.chunks_exact(d_in).zip(values) {
-            *value = dot(x, w);
+vectorised! {
+    /// Rows of the weight, each times all rows of `x`: (rows, n). `dims` is (n, in).
+    fn thin_block<'a>(x: &'a [f32], rows: &'a [f32], values: &'a mut [f32], dims: (usize, usize)) -> () {
+        for (w, values) in rows.chunks_exact(dims.1).zip(values.chunks_exact_mut(dims.0)) {
+            for (x, value) in x.chunks_exact(dims.1).zip(values) {
+                *value = dot(x, w);
+            }
         }
     }
 }

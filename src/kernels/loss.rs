@@ -65,7 +65,7 @@ pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) ->
         let wanted = &targets[start..start + len];
         log_probs.par_extend(logits.par_chunks_mut(vocab).zip(wanted).map(|(row, &t)| {
             let own = row[t as usize];
-            let (shift, sum) = vectorised(row, shifted_sum);
+            let (shift, sum) = exponentials(row);
             own - shift - sum.ln()
         }));
     }
@@ -94,7 +94,7 @@ impl CrossEntropy {
             let losses: Vec<f32> = logits
                 .par_chunks_mut(vocab)
                 .zip(targets)
-                .map(|(row, &target)| vectorised((row, target as usize, self.weight), loss_row))
+                .map(|(row, &target)| loss_row(row, target as usize, self.weight))
                 .collect();
             Product::new(View::new(&logits, n, vocab), View::new(head, vocab, width)).write(gradient, width);
             Ok(losses.iter().map(|&l| f64::from(l)).sum())
@@ -102,20 +102,25 @@ impl CrossEntropy {
     }
 }
 
-/// Turns the logits of one row into their gradient times `weight`; returns the row's loss.
-#[inline(always)]
-fn loss_row((row, target, weight): (&mut [f32], usize, f32)) -> f32 {
-    let own = row[target];
-    let (shift, sum) = shifted_sum(row);
-    let scale = weight / sum;
-    for v in row.iter_mut() {
-        *v *= scale;
+vectorised! {
+    /// Turns the logits of one row into their gradient times `weight`; returns the row's loss.
+    fn loss_row<'a>(row: &'a mut [f32], target: usize, weight: f32) -> f32 {
+        let own = row[target];
+        let (shift, sum) = shifted_sum(row);
+        let scale = weight / sum;
+        for v in row.iter_mut() {
+            *v *= scale;
+        }
+        row[target] -= weight;
+        sum.ln() + shift - own
     }
-    row[target] -= weight;
-    sum.ln() + shift - own
+
+    /// Turns logits into exponentials, shifted by the largest; returns it and their sum.
+    fn exponentials<'a>(row: &'a mut [f32]) -> (f32, f32) {
+        shifted_sum(row)
+    }
 }
 
-/// Turns logits into exponentials, shifted by the largest; returns it and their sum.
 #[inline(always)]
 fn shifted_sum(row: &mut [f32]) -> (f32, f32) {
     let shift = max_of(row);

@@ -40,7 +40,7 @@ impl RmsNorm {
     fn forward(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(self.block()).zip(x.par_chunks(self.block())).for_each(|(y, x)| {
-            vectorised((self, x, y), forward_block);
+            forward_block(self, x, y);
         });
         y
     }
@@ -51,14 +51,14 @@ impl RmsNorm {
         let mut dx = vec![0.0; x.len()];
         let inputs = x.par_chunks(block).zip(dy.par_chunks(block));
         dx.par_chunks_mut(block).zip(inputs).for_each(|(dx, (x, dy))| {
-            vectorised((self, x, dy, dx), backward_block);
+            backward_block(self, x, dy, dx);
         });
         dx
     }
 }
 
-#[inline(always)]
-fn forward_block((norm, x, y): (&RmsNorm, &[f32], &mut [f32])) {
+vectorised! {
+fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
     let width = norm.weight.len();
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
         let inverse = norm.inverse_size(x);
@@ -68,8 +68,7 @@ fn forward_block((norm, x, y): (&RmsNorm, &[f32], &mut [f32])) {
     }
 }
 
-#[inline(always)]
-fn backward_block((norm, x, dy, dx): (&RmsNorm, &[f32], &[f32], &mut [f32])) {
+fn backward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], dy: &'a [f32], dx: &'a mut [f32]) -> () {
     let width = norm.weight.len();
     let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
     for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
@@ -82,6 +81,7 @@ fn backward_block((norm, x, dy, dx): (&RmsNorm, &[f32], &[f32], &mut [f32])) {
             *g = (*g - x * mean) * inverse;
         }
     }
+}
 }
 
 impl CustomOp1 for RmsNorm {

@@ -57,7 +57,7 @@ impl MemoryTrial {
 
     /// Reads all of it once, on all threads.
     pub fn run(&self) {
-        let sum = |block: &[u64]| vectorised(block, sum_of_words);
+        let sum = |block: &[u64]| sum_of_words(block);
         std::hint::black_box(self.words.par_chunks(BLOCK).map(sum).reduce(|| 0, u64::wrapping_add));
     }
 
@@ -67,7 +67,8 @@ impl MemoryTrial {
     }
 }
 
-#[inline(always)]
-fn sum_of_words(block: &[u64]) -> u64 {
-    block.iter().fold(0, |sum, &word| sum.wrapping_add(word))
+vectorised! {
+    fn sum_of_words<'a>(block: &'a [u64]) -> u64 {
+        block.iter().fold(0, |sum, &word| sum.wrapping_add(word))
+    }
 }
