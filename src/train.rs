@@ -154,7 +154,7 @@ impl Loop<'_> {
             &mut self.optimizer,
             (&batches, rule),
         )?;
-        let n_tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
+        let n_tokens: usize = batches.iter().map(Batch::n_tokens).sum();
         let epoch = config.steps_an_epoch(self.plan.data.train.len()) as f64;
         self.pace.stepped(started.elapsed().as_secs_f64());
         let report = StepReport {

@@ -244,8 +244,12 @@ impl Scoreboard {
 ///
 /// # Errors
 /// As [`examine`].
-pub fn recall_of(desk: &Desk, contender: Contender, items: &[Item]) -> Result<Recall> {
-    let outcomes = examine(desk, (contender, items), None, &Cancel::new(), &mut |_| {})?;
+pub fn recall_of(
+    desk: &Desk,
+    (contender, items): (Contender, &[Item]),
+    cancel: &Cancel,
+) -> Result<Recall> {
+    let outcomes = examine(desk, (contender, items), None, cancel, &mut |_| {})?;
     let n_right = outcomes.iter().filter(|outcome| outcome.contains).count();
     Ok(Recall { n_right, n: outcomes.len() })
 }

@@ -111,15 +111,23 @@ impl Measuring {
         if group.is_empty() {
             return;
         }
-        self.done += group.len();
+        let cancel = shared.begin_measuring();
         let Ok(desk) = desk_of(shared, ANSWER_TOKENS) else { return };
-        for (contender, recall) in Self::CONTENDERS.into_iter().zip(&mut self.recalls) {
-            match recall_of(&desk, contender, group) {
-                Ok(more) => *recall = Recall { n_right: recall.n_right + more.n_right, n: recall.n + more.n },
-                Err(error) => tracing::warn!(%error, "recall of {} was not measured", contender.name()),
+        self.last = Some(Instant::now());
+        let more: Result<Vec<Recall>> =
+            Self::CONTENDERS.iter().map(|&contender| recall_of(&desk, (contender, group), &cancel)).collect();
+        match more {
+            // A question came: this group is measured again later.
+            Err(Error::Cancelled) => return,
+            Err(error) => tracing::warn!(%error, "a group of questions was not measured"),
+            Ok(more) => {
+                for ((contender, recall), more) in Self::CONTENDERS.into_iter().zip(&mut self.recalls).zip(more) {
+                    *recall = Recall { n_right: recall.n_right + more.n_right, n: recall.n + more.n };
+                    shared.report(WorkerEvent::BaseRecall { contender, recall: *recall });
+                }
             }
-            shared.report(WorkerEvent::BaseRecall { contender, recall: *recall });
         }
+        self.done += group.len();
         self.last = Some(Instant::now());
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     controls: Mutex<Option<RunControls>>,
     /// Of the questions that wait or are being answered.
     asks: Mutex<BTreeMap<AskId, Cancel>>,
+    /// Of what is measured in an idle moment.
+    measuring: Mutex<Cancel>,
     pub(super) fetching: Cancel,
     /// The lab is being left.
     pub(super) leaving: AtomicBool,
@@ -84,6 +86,13 @@ impl Shared {
     /// What stops the answer to a question.
     pub(super) fn cancel_of(&self, id: AskId) -> Cancel {
         locked(&self.asks).entry(id).or_default().clone()
+    }
+
+    /// What stops a measurement in an idle moment, once a question comes.
+    pub(super) fn begin_measuring(&self) -> Cancel {
+        let fresh = Cancel::new();
+        locked(&self.measuring).clone_from(&fresh);
+        fresh
     }
 
     pub(super) fn forget(&self, id: AskId) {
@@ -124,6 +133,7 @@ impl Crew {
             stock: OnceLock::new(),
             controls: Mutex::default(),
             asks: Mutex::default(),
+            measuring: Mutex::default(),
             fetching: Cancel::new(),
             leaving: AtomicBool::new(false),
             events,
@@ -163,6 +173,7 @@ impl Workers for Crew {
 
     fn ask(&self, order: AskOrder) {
         self.shared.cancel_of(order.id);
+        locked(&self.shared.measuring).cancel();
         let _ = self.answerer.send(order);
     }
 
@@ -183,6 +194,7 @@ impl Drop for Crew {
         self.shared.leaving.store(true, Ordering::Relaxed);
         self.shared.fetching.cancel();
         locked(&self.shared.asks).values().for_each(Cancel::cancel);
+        locked(&self.shared.measuring).cancel();
         self.control(RunControl::Cancel);
         (self.trainer, self.answerer, self.librarian) =
             (mpsc::channel().0, mpsc::channel().0, mpsc::channel().0);
