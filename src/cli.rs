@@ -3,13 +3,22 @@
 // Standard output and standard error belong to the commands; the library never writes to them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod ask;
+pub mod bench;
+pub mod doctor;
+pub mod eval;
+pub mod export;
+pub mod lab;
 pub mod models;
 pub mod open;
 pub mod progress;
 pub mod report;
+pub mod runs;
+pub mod search;
+mod table;
 pub mod train;
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,12 +60,26 @@ pub struct Common {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a LoRA adapter on a corpus.
+    Train(Box<train::TrainArgs>),
+    /// Ask one question; base + RAG and the fine-tuned model answer.
+    Ask(ask::AskArgs),
+    /// Score every contender on the corpus's questions, by wording.
+    Eval(eval::EvalArgs),
+    /// Show what the retriever finds, and why.
+    Search(search::SearchArgs),
+    /// Measure how fast this machine trains, reads, writes, retrieves and draws.
+    Bench(bench::BenchArgs),
     /// List, fetch, import or verify models.
     Models(models::ModelsArgs),
+    /// List, show or remove runs.
+    Runs(runs::RunsArgs),
     /// Write the charts of a run, and a page about it.
     Report(report::ReportArgs),
-    /// Train a LoRA adapter on a corpus.
-    Train(train::TrainArgs),
+    /// Write what a run learnt for other programs: the adapter for PEFT, or a whole model.
+    Export(export::ExportArgs),
+    /// Say what this machine offers and what is missing.
+    Doctor,
 }
 
 impl Common {
@@ -73,10 +96,17 @@ impl Common {
 /// Does what was asked for. The exit code says how it went where no error does.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => anyhow::bail!("the lab is not built yet; see `lorascope --help`"),
-        Some(Command::Models(args)) => models::run(args, &cli.common),
-        Some(Command::Report(args)) => report::run(&args, &cli.common),
+        None => lab::run(&cli.common),
+        Some(Command::Bench(args)) => bench::run(&args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
+        Some(Command::Ask(args)) => ask::run(&args, &cli.common),
+        Some(Command::Eval(args)) => eval::run(&args, &cli.common),
+        Some(Command::Search(args)) => search::run(&args, &cli.common),
+        Some(Command::Models(args)) => models::run(args, &cli.common),
+        Some(Command::Runs(args)) => runs::run(&args, &cli.common),
+        Some(Command::Report(args)) => report::run(&args, &cli.common),
+        Some(Command::Export(args)) => export::run(&args, &cli.common),
+        Some(Command::Doctor) => doctor::run(&cli.common),
     }
 }
 
@@ -97,9 +127,28 @@ pub fn say(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// Prints text on standard output, and leaves the line open.
+pub fn say_on(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
 /// Prints a value as one line of JSON on standard output.
 pub fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string(value)?)
+}
+
+/// Asks at the terminal for a typed `yes`; `None` where there is no terminal to ask at.
+fn typed_yes(question: &str) -> anyhow::Result<Option<bool>> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Ok(None);
+    }
+    eprint!("{question}");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(Some(answer.trim().eq_ignore_ascii_case("yes")))
 }
 
 /// Tells an error on standard error, in one line, and returns the exit code: 130 when interrupted,

@@ -83,10 +83,8 @@ impl Corpus {
         let facts_path = root.join(FACTS_FILE);
         let fact_text = read_optional(&facts_path)?.unwrap_or_default();
         let facts = fact_lines::parse(&facts_path, &fact_text, &documents)?;
-        let folder_name =
-            || root.file_name().map_or_else(|| "corpus".into(), |name| name.to_string_lossy().into());
         Ok(Self {
-            name: about.name.unwrap_or_else(folder_name),
+            name: about.name.unwrap_or_else(|| folder_name(&root)),
             description: about.description,
             digest: digest_of(&documents, &fact_text),
             root,
@@ -94,6 +92,13 @@ impl Corpus {
             facts,
             remarks,
         })
+    }
+
+    /// A corpus's name, without reading its documents: from `corpus.toml` where that can be read, or
+    /// else the folder's.
+    pub fn name_of(dir: &Path) -> String {
+        let about = read_about(&dir.join(ABOUT_FILE)).ok().and_then(|about| about.name);
+        about.unwrap_or_else(|| folder_name(dir))
     }
 
     /// The document with this id.
@@ -110,6 +115,10 @@ impl Corpus {
         }
         counts
     }
+}
+
+fn folder_name(dir: &Path) -> String {
+    dir.file_name().map_or_else(|| "corpus".into(), |name| name.to_string_lossy().into())
 }
 
 fn no_folder(dir: &Path, source: std::io::Error) -> Error {

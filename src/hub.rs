@@ -19,6 +19,7 @@ pub use import::{Imported, Recognised};
 pub use manifest::{
     FileEntry, Licence, Manifest, ModelEntry, ModelKind, PassageForm, PassageOrder, Piece, RagAdvice, Source,
 };
+pub use sources::{HubReach, Pip};
 pub use store::Store;
 pub use verify::{FileState, Verified};
 
@@ -69,17 +70,27 @@ pub struct ModelFiles {
     pub path: PathBuf,
     /// How it likes its passages, where that was measured.
     pub rag: Option<RagAdvice>,
+    /// Whether it lies in the store, under its name.
+    pub is_stored: bool,
 }
 
 impl ModelFiles {
+    /// The name to find it by later, from any folder: its name in the store, else its absolute path.
+    pub fn lasting_name(&self) -> String {
+        if self.is_stored {
+            return self.name.clone();
+        }
+        self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).display().to_string()
+    }
+
     /// Whether it is a GGUF file rather than a folder in Hugging Face layout.
     pub fn is_gguf(&self) -> bool {
         has_gguf_ending(&self.path)
     }
 }
 
-fn has_gguf_ending(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+fn has_gguf_ending(path: impl AsRef<Path>) -> bool {
+    path.as_ref().extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
 }
 
 /// Finds what `--model` names, and fetches it where that is needed.
@@ -97,7 +108,7 @@ pub fn resolve(store: &Store, spec: &str, cancel: &Cancel, note: &mut Note) -> R
     if path.is_dir() {
         return local_folder(path);
     }
-    if manifest::is_hub_id(spec) && !has_gguf_ending(path) {
+    if is_hub_id(spec) {
         return fetch_hub_id(store, spec, cancel, note);
     }
     let names: Vec<&str> = store.manifest().models.iter().map(|entry| entry.name.as_str()).collect();
@@ -105,6 +116,11 @@ pub fn resolve(store: &Store, spec: &str, cancel: &Cancel, note: &mut Note) -> R
         format!("no model `{spec}`: neither a name, nor a file or folder, nor a hub id"),
         format!("give one of {}, Org/Name, a folder or a .gguf file", names.join(", ")),
     ))
+}
+
+/// Whether `spec` has the form of a hub id of a model in Hugging Face layout: `Org/Name`.
+pub fn is_hub_id(spec: &str) -> bool {
+    manifest::is_hub_id(spec) && !has_gguf_ending(spec)
 }
 
 fn local_file(path: &Path) -> Result<ModelFiles> {
@@ -115,7 +131,12 @@ fn local_file(path: &Path) -> Result<ModelFiles> {
             "give a .gguf file or a folder with config.json",
         ));
     }
-    Ok(ModelFiles { name: base_name(path, path.file_stem()), path: path.to_path_buf(), rag: None })
+    Ok(ModelFiles {
+        name: base_name(path, path.file_stem()),
+        path: path.to_path_buf(),
+        rag: None,
+        is_stored: false,
+    })
 }
 
 fn local_folder(path: &Path) -> Result<ModelFiles> {
@@ -128,7 +149,12 @@ fn local_folder(path: &Path) -> Result<ModelFiles> {
             ));
         }
     }
-    Ok(ModelFiles { name: base_name(path, path.file_name()), path: path.to_path_buf(), rag: None })
+    Ok(ModelFiles {
+        name: base_name(path, path.file_name()),
+        path: path.to_path_buf(),
+        rag: None,
+        is_stored: false,
+    })
 }
 
 fn base_name(path: &Path, name: Option<&std::ffi::OsStr>) -> String {

@@ -13,14 +13,16 @@ mod loss;
 mod matmul;
 mod mlp;
 mod norm;
+mod peak;
 mod rope;
 
 pub use attention::{AttentionShape, CachedKeys, attend_cached, attention};
-pub use cpu::{Level, level};
+pub use cpu::{Level, features, level};
 pub use linear::{FrozenLinear, lora_linear};
 pub use loss::{cross_entropy, token_log_probs};
 pub use mlp::swiglu;
 pub use norm::rms_norm;
+pub use peak::{MemoryTrial, ProductTrial};
 pub use rope::RopeTable;
 
 #[cfg(test)]

@@ -1,5 +1,21 @@
 //! What is measured, and how?
 
+mod answer;
+mod comparison;
 mod contender;
+mod forgetting;
+mod quiz;
+mod retrieval;
+pub mod scoreboard;
+mod scoring;
+pub mod speed;
+mod statistics;
 
-pub use contender::{Answer, Contender};
+pub use answer::{Answer, AnswerEvent, Brief, Desk, Tuned, answer, gold_of};
+pub use comparison::{Comparison, Verdict, compare};
+pub use contender::Contender;
+pub use forgetting::{Forgetting, forgetting};
+pub use quiz::{QuizQuestion, quiz};
+pub use retrieval::{mrr, ndcg_at, recall_at};
+pub use scoring::{Degeneration, abstains, degeneration, exact_match, f1};
+pub use statistics::{mcnemar_exact, paired_bootstrap, wilson};

@@ -11,6 +11,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 
 mod advice;
+mod embedder;
 mod index;
 mod lexicon;
 mod lock;
@@ -21,6 +22,7 @@ mod trace;
 mod update;
 mod vectors;
 
+pub use embedder::Embedder;
 pub use index::{Index, Indexing};
 pub use prompt::{Budget, Form, Order, PromptForm, RagPrompt, build_prompt};
 pub use rerank::Rerank;

@@ -1,25 +1,32 @@
 //! Where is a run kept?
 //!
 //! A folder: `run.toml` (everything needed to repeat it), `metrics.jsonl`, `checkpoints/`, `adapter/`,
-//! `report/`.
+//! `report/`, `export/`.
 
+mod export;
 mod listing;
+mod removal;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::files::write_whole;
+use crate::kernels;
 use crate::train::{RunOutcome, TrainConfig, TrainEvent};
 
+pub use export::{Export, ExportFormat};
 pub use listing::{
-    RunLock, RunState, RunSummary, date_and_time, find, folders, fresh_place, newest_unfinished,
+    RunLock, RunState, RunSummary, date_and_time, find, folders, fresh_place, newest_unfinished, stamp,
 };
+pub use removal::{Removed, remove};
 
 /// The file with everything needed to repeat a run.
 const RECORD: &str = "run.toml";
@@ -43,6 +50,21 @@ pub struct RunRecord {
     pub created_unix_s: u64,
     /// How it learns.
     pub train: TrainConfig,
+}
+
+impl RunRecord {
+    /// The record of a run that starts now. `model` is the name to find the model by later on.
+    pub fn new(model: &str, corpus: &Corpus, config: &TrainConfig) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: model.to_owned(),
+            corpus: corpus.root.clone(),
+            corpus_digest: corpus.digest.clone(),
+            kernels: kernels::level().name().to_owned(),
+            created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            train: config.clone(),
+        }
+    }
 }
 
 /// An opened run folder.

@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use config::{Recipe, Schedule, TrainConfig};
+pub use config::{RECALL_SAMPLE, Recipe, Schedule, TrainConfig};
 pub use control::{AnswerGuard, RunControl, RunControls, Wish};
 pub use report::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport, TrainEvent, TrainSink};
 
@@ -71,13 +71,12 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
     let estimate = estimate::memory(plan.model, plan.data, config)?;
     sink.note(TrainEvent::Estimated(estimate));
     let restored = checkpoint::newest(&plan.folder.checkpoints(), decoder.config(), config.weight_decay)?;
-    let (standing, trainable, optimizer) = match restored {
-        Some(r) => (r.standing, r.trainable, r.optimizer),
-        None => {
-            let t = TrainableAdapter::fresh(&config.lora, decoder.config(), &plan.model.name, config.seed)?;
-            let optimizer = AdamW::new(&t.vars, config.weight_decay);
-            (Standing { step: 0, elapsed_s: 0.0 }, t, optimizer)
-        }
+    let (standing, trainable, optimizer) = if let Some(r) = restored {
+        (r.standing, r.trainable, r.optimizer)
+    } else {
+        let t = TrainableAdapter::fresh(&config.lora, decoder.config(), &plan.model.name, config.seed)?;
+        let optimizer = AdamW::new(&t.vars, config.weight_decay);
+        (Standing { step: 0, elapsed_s: 0.0 }, t, optimizer)
     };
     plan.folder.forget_after(standing.step)?;
     let mut looping = Loop {
@@ -123,7 +122,9 @@ impl Loop<'_> {
             if step % PUBLISH_EVERY == 0 || last {
                 self.publish(step)?;
             }
-            if (step % eval_every == 0 || last) && !self.evaluate(step)? && !last {
+            let is_due = last || step % eval_every == 0;
+            let ended_meanwhile = is_due && !self.evaluate(step)?;
+            if ended_meanwhile && !last {
                 return self.end(step);
             }
             if step % config.checkpoint_every.max(1) == 0 || last {
@@ -153,7 +154,7 @@ impl Loop<'_> {
             &mut self.optimizer,
             (&batches, rule),
         )?;
-        let n_tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
+        let n_tokens: usize = batches.iter().map(Batch::n_tokens).sum();
         let epoch = config.steps_an_epoch(self.plan.data.train.len()) as f64;
         self.pace.stepped(started.elapsed().as_secs_f64());
         let report = StepReport {

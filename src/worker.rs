@@ -3,16 +3,22 @@
 //! Named threads, each with a queue of orders. They report by sending [`WorkerEvent`]s; a panic in
 //! one of them becomes [`WorkerEvent::Died`].
 
-use std::path::PathBuf;
+mod answerer;
+mod crew;
+mod librarian;
+mod priority;
+mod trainer;
+
 use std::sync::Arc;
 
 pub use crate::hub::FetchEvent;
-use crate::lab::{Answer, Contender};
+pub use crate::lab::AnswerEvent;
+use crate::lab::Contender;
 use crate::model::Adapter;
-use crate::rag::Passage;
-use crate::train::TrainEvent;
-
 pub use crate::train::RunControl;
+use crate::train::TrainEvent;
+pub use crew::{Crew, Site};
+pub use trainer::{Job, perform};
 
 /// One question, put to both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,33 +94,6 @@ pub enum IndexEvent {
     Failed(String),
 }
 
-/// Progress of one side's answer.
-#[derive(Debug, Clone)]
-pub enum AnswerEvent {
-    /// Passages were retrieved and the prompt was built.
-    Prompted {
-        /// What the retriever found, best first; empty for closed-book contenders.
-        passages: Vec<Passage>,
-        /// How many of them, from the best, are in the prompt.
-        n_used: usize,
-        /// The exact text the model reads.
-        prompt: String,
-    },
-    /// More text. Whole characters only.
-    Streamed(String),
-    /// The answer is complete.
-    Answered(Answer),
-    /// Whether the answer is right, where the question is one of the corpus's.
-    Judged {
-        /// The accepted answers.
-        gold: Vec<String>,
-        /// Whether the answer contains one of them.
-        right: bool,
-    },
-    /// It could not be answered; the cause, with its remedy.
-    Failed(String),
-}
-
 /// What workers report.
 #[derive(Debug, Clone)]
 pub enum WorkerEvent {
@@ -163,7 +142,3 @@ pub trait Workers {
     /// Gives up fetching models.
     fn cancel_fetch(&self);
 }
-
-/// Where a report or a picture was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written(pub PathBuf);

@@ -122,7 +122,7 @@ impl App {
         let failure = format!("the {worker} broke down: {cause}");
         let mut way_out = match worker {
             "trainer" => self.way_out_of_a_run(),
-            "answerer" => "Start lorascope again to ask on; a run under way is not touched.".to_owned(),
+            "answerer" => "Ask again; a run under way is not touched.".to_owned(),
             _ => "Start lorascope again; what was fetched is kept.".to_owned(),
         };
         way_out.push_str(&log);

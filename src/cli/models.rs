@@ -1,6 +1,5 @@
 //! `lorascope models`: which models are there, and how do more of them come?
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::progress::{Progress, bytes};
-use super::{Common, cancel_on_signals, say, say_json};
+use super::{Common, cancel_on_signals, say, say_json, typed_yes};
 use crate::cancel::Cancel;
 use crate::config::Settings;
 use crate::error::Error;
@@ -150,14 +149,7 @@ fn accept(store: &Store, entry: &ModelEntry, consent: Consent) -> anyhow::Result
     eprintln!("{} is under the {} ({})\n{}", entry.name, licence.name, licence.url, licence.notice);
     let is_accepted = match consent {
         Consent::Given => true,
-        Consent::Ask if io::stdin().is_terminal() && io::stderr().is_terminal() => {
-            eprint!("Type yes to accept these terms: ");
-            io::stderr().flush()?;
-            let mut answer = String::new();
-            io::stdin().lock().read_line(&mut answer)?;
-            answer.trim().eq_ignore_ascii_case("yes")
-        }
-        Consent::Ask => false,
+        Consent::Ask => typed_yes("Type yes to accept these terms: ")? == Some(true),
     };
     if !is_accepted {
         return Err(Error::refused(

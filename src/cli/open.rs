@@ -1,17 +1,22 @@
 //! What do most commands open first?
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::progress::{Progress, bytes};
 use crate::cancel::Cancel;
 use crate::config::Settings;
-use crate::corpus::Corpus;
+use crate::corpus::{Chunking, Corpus};
+use crate::error::Error;
 use crate::hub::{self, ModelFiles, Store};
 use crate::model::LanguageModel;
 use crate::paths::Paths;
+use crate::rag::{Embedder, Index, IndexProgress, Indexing, UpdateSummary};
+use crate::run::{self, RunRecord, RunSummary};
 use crate::sample;
+use crate::train::checkpoint;
 
 /// The model that the settings name, or else the default one: found, fetched if need be, and read.
 /// Progress goes to standard error.
@@ -53,17 +58,6 @@ pub fn named_model(
     Ok((model, files))
 }
 
-/// A model's name as it is kept in a run: paths are made absolute, so that the run can be gone on with
-/// from anywhere.
-pub fn lasting_name(store: &Store, spec: &str) -> String {
-    if store.manifest().entry(spec).is_none()
-        && let Ok(path) = Path::new(spec).canonicalize()
-    {
-        return path.display().to_string();
-    }
-    spec.to_owned()
-}
-
 /// The folder of the corpus that the settings name, or else of the sample corpus.
 ///
 /// # Errors
@@ -85,4 +79,104 @@ pub fn corpus(paths: &Paths, settings: &Settings) -> anyhow::Result<Corpus> {
         eprintln!("{}: {remark}", corpus.name);
     }
     Ok(corpus)
+}
+
+/// The index of a corpus, brought up to date. Progress goes to standard error.
+///
+/// # Errors
+/// When the embedder cannot be had, the index cannot be written, or `cancel` was set meanwhile.
+pub fn index(paths: &Paths, store: &Store, corpus: &Corpus, cancel: &Cancel) -> anyhow::Result<Index> {
+    let mut progress = Progress::new();
+    let embedder = &store.manifest().default_embedder;
+    let files = hub::resolve(store, embedder, cancel, &mut |event| progress.fetch(&event))?;
+    cancel.check()?;
+    let embedder = Arc::new(Embedder::load(&files.path, &files.name)?);
+    let indexing = Indexing { embedder, chunking: Chunking::default(), cancel };
+    let folder = Index::folder(&paths.indexes(), corpus, &indexing);
+    let (index, summary) =
+        Index::open(&folder, corpus, &indexing, &mut |event| progress.update(&index_line(event)))?;
+    for remark in &summary.remarks {
+        progress.remark(&format!("index: {remark}"));
+    }
+    if !summary.is_unchanged() {
+        let UpdateSummary { n_added, n_changed, n_removed, n_embedded, n_chunks, .. } = summary;
+        progress.remark(&format!(
+            "index: {n_added} documents new, {n_changed} changed, {n_removed} gone; {n_embedded} of {n_chunks} chunks embedded"
+        ));
+    }
+    Ok(index)
+}
+
+fn index_line(event: IndexProgress) -> String {
+    match event {
+        IndexProgress::Waiting => "index: another process is at it".to_owned(),
+        IndexProgress::Chunking { done, total } => format!("index: document {done} of {total}"),
+        IndexProgress::Embedding { done, total } => format!("index: chunk {done} of {total} embedded"),
+        IndexProgress::Writing => "index: writing".to_owned(),
+    }
+}
+
+/// Which fine-tuned weights a command uses.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct AdapterFlags {
+    /// A run, by its folder or name: its adapter, its model and its corpus. Without it, the newest
+    /// run that has an adapter.
+    #[arg(long, value_name = "RUN", conflicts_with = "adapter")]
+    pub run: Option<String>,
+    /// An adapter's folder in PEFT's layout.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Multiplies the adapter's scaling: 0 is the base model.
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub scale: f64,
+}
+
+/// Where fine-tuned weights lie.
+#[derive(Debug, Clone)]
+pub struct AdapterPlace {
+    /// The folder with PEFT's two files.
+    pub folder: PathBuf,
+    /// The run it comes from, with its record.
+    pub run: Option<(PathBuf, RunRecord)>,
+    /// The step it was made at, where the run tells.
+    pub step: Option<usize>,
+}
+
+impl AdapterFlags {
+    /// The adapter that is named. Without a name, the newest run's, if there is one.
+    ///
+    /// # Errors
+    /// When the run that is named is not there or has no adapter yet.
+    pub fn place(&self, paths: &Paths) -> anyhow::Result<Option<AdapterPlace>> {
+        if let Some(folder) = &self.adapter {
+            return Ok(Some(AdapterPlace { folder: folder.clone(), run: None, step: None }));
+        }
+        let runs = paths.runs();
+        if let Some(named) = &self.run {
+            let run = run::find(&runs, named)?;
+            return Ok(Some(of_run(&run)?));
+        }
+        Ok(run::folders(&runs)?.iter().rev().find_map(|run| of_run(run).ok()))
+    }
+}
+
+/// The adapter of a run: the finished one, else that of its newest checkpoint.
+fn of_run(run: &Path) -> anyhow::Result<AdapterPlace> {
+    let summary = RunSummary::read(run)?;
+    let finished = run.join("adapter");
+    let (folder, step) = if finished.join("adapter_model.safetensors").is_file() {
+        (finished, summary.step)
+    } else {
+        let checkpoints = run.join("checkpoints");
+        let newest = checkpoint::steps(&checkpoints)?.pop();
+        let step = newest.ok_or_else(|| {
+            Error::file(
+                run,
+                "this run has no adapter yet",
+                "go on with it: lorascope train --resume --run RUN",
+            )
+        })?;
+        (checkpoint::named(&checkpoints, step), step)
+    };
+    Ok(AdapterPlace { folder, run: Some((run.to_path_buf(), summary.record)), step: Some(step) })
 }

@@ -11,10 +11,11 @@ use clap::Args;
 use super::{Common, cancel_on_signals, open, say};
 use crate::cancel::Cancel;
 use crate::corpus::Corpus;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::LanguageModel;
-use crate::run::RunFolder;
-use crate::train::{RunControls, RunOutcome, TrainConfig, TrainEvent, TrainPlan, TrainSink, data, train};
+use crate::run::{RunFolder, RunRecord};
+use crate::train::{RunControls, RunOutcome, TrainConfig};
+use crate::worker::{Job, perform};
 use listener::Listener;
 pub use plan::TrainFlags;
 
@@ -43,13 +44,19 @@ struct Opened {
 
 /// Runs it.
 pub fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<ExitCode> {
+    Ok(run_in(args, common)?.0)
+}
+
+/// Runs it; says in which folder, where an adapter was saved.
+pub(super) fn run_in(args: &TrainArgs, common: &Common) -> anyhow::Result<(ExitCode, Option<PathBuf>)> {
     let cancel = cancel_on_signals()?;
     let opened = if args.resume { resumed(args, common, &cancel)? } else { fresh(args, common, &cancel)? };
     let outcome = trained(&opened, common, &cancel)?;
     if !common.json {
         tell_the_end(&opened, &outcome)?;
     }
-    Ok(if cancel.is_cancelled() { ExitCode::from(130) } else { ExitCode::SUCCESS })
+    let saved = (outcome == RunOutcome::Completed).then(|| opened.folder.path().to_path_buf());
+    Ok(if cancel.is_cancelled() { (ExitCode::from(130), None) } else { (ExitCode::SUCCESS, saved) })
 }
 
 /// A new run. Model, corpus and settings are looked at first, so that a mistake leaves no folder.
@@ -62,8 +69,8 @@ fn fresh(args: &TrainArgs, common: &Common, cancel: &Cancel) -> anyhow::Result<O
     if let Some(folder) = &args.run {
         RunFolder::refuse_taken(folder)?;
     }
-    let (model, _) = open::named_model(&store, spec, cancel)?;
-    let record = plan::record(&open::lasting_name(&store, spec), &corpus, &config);
+    let (model, files) = open::named_model(&store, spec, cancel)?;
+    let record = RunRecord::new(&files.lasting_name(), &corpus, &config);
     let place = args.run.clone().unwrap_or_else(|| {
         crate::run::fresh_place(&paths.runs(), config.recipe.name(), record.created_unix_s)
     });
@@ -102,23 +109,12 @@ fn resumed(args: &TrainArgs, common: &Common, cancel: &Cancel) -> anyhow::Result
     Ok(Opened { folder, model, corpus, config: record.train })
 }
 
-/// Trains, and sees to it that a run that fails says so in its metrics.
+/// Trains, with every line told.
 fn trained(opened: &Opened, common: &Common, cancel: &Cancel) -> anyhow::Result<RunOutcome> {
     let Opened { folder, model, corpus, config } = opened;
-    let _lock = folder.lock()?;
     let controls = RunControls::new();
     let mut listener = Listener::new(common.json, cancel, &controls);
-    let go = |listener: &mut Listener| -> Result<RunOutcome> {
-        let (data, check) = data::prepare(model, corpus, config)?;
-        listener.note(TrainEvent::Checked(check));
-        train(TrainPlan { model, data: &data, config, folder, controls: &controls }, listener)
-    };
-    let outcome = go(&mut listener).inspect_err(|error| {
-        let ended = TrainEvent::Ended(RunOutcome::Failed(error.to_string()));
-        // The first error is the one to tell.
-        let _ = folder.record(&ended);
-        listener.note(ended);
-    })?;
+    let outcome = perform(Job { model, corpus, config, folder, controls: &controls }, &mut listener)?;
     listener.finish()?;
     Ok(outcome)
 }
@@ -137,7 +133,8 @@ fn tell_the_end(opened: &Opened, outcome: &RunOutcome) -> anyhow::Result<()> {
     say(format!("report   lorascope report {run}"))
 }
 
-fn quoted(path: &Path) -> String {
+/// A path as it can be typed.
+pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
 }

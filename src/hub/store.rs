@@ -87,7 +87,7 @@ impl Store {
             [file] if has_gguf_ending(Path::new(&file.name)) => folder.join(&file.name),
             _ => folder,
         };
-        Some(ModelFiles { name: entry.name.clone(), path, rag: entry.rag })
+        Some(ModelFiles { name: entry.name.clone(), path, rag: entry.rag, is_stored: true })
     }
 
     /// The files of a model that are not here, or not of the right size.

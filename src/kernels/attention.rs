@@ -30,8 +30,23 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Rotary table.
     pub rope: Arc<RopeTable>,
-    /// Tokens of each packed sequence; positions start at 0 in each.
+    /// Rows at the start that all sequences have in common: each sees them as its own beginning.
+    pub n_shared: usize,
+    /// Rows of each packed sequence after the common start; its positions begin at `n_shared`.
     pub lengths: Vec<usize>,
+}
+
+/// What one key head does for one sequence.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// The first row.
+    start: usize,
+    /// Rows.
+    len: usize,
+    /// Rows of the common start that they see.
+    n_before: usize,
+    /// The key head.
+    kv_head: usize,
 }
 
 impl AttentionShape {
@@ -51,25 +66,32 @@ impl AttentionShape {
         1.0 / (self.head_dim as f32).sqrt()
     }
 
-    /// One task for each sequence and key head: (first row, length, key head).
-    fn tasks(&self) -> Vec<(usize, usize, usize)> {
-        let mut start = 0;
-        let mut tasks = Vec::new();
+    /// One task for each sequence and key head; the common start is a sequence of its own.
+    fn tasks(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut add = |start, len, n_before| {
+            spans.extend((0..self.n_kv_heads).map(|kv_head| Span { start, len, n_before, kv_head }));
+        };
+        if self.n_shared > 0 {
+            add(0, self.n_shared, 0);
+        }
+        let mut start = self.n_shared;
         for &len in &self.lengths {
-            tasks.extend((0..self.n_kv_heads).map(|head| (start, len, head)));
+            add(start, len, self.n_shared);
             start += len;
         }
-        tasks
+        spans
     }
 }
 
 /// Attention of `q` (n, heads · dim), `k` and `v` (n, kv heads · dim), before rotation: (n, heads · dim).
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &Arc<AttentionShape>) -> Result<Tensor> {
-    if shape.lengths.iter().sum::<usize>() != q.dim(0)? {
-        bail!("{} rows for sequences of {:?}", q.dim(0)?, shape.lengths);
+    if shape.n_shared + shape.lengths.iter().sum::<usize>() != q.dim(0)? {
+        bail!("{} rows for {} and sequences of {:?}", q.dim(0)?, shape.n_shared, shape.lengths);
     }
-    if let Some(len) = shape.lengths.iter().find(|&&len| len > shape.rope.n_positions()) {
-        bail!("a sequence of {len} tokens; the model takes {}", shape.rope.n_positions());
+    let longest = shape.n_shared + shape.lengths.iter().max().copied().unwrap_or(0);
+    if longest > shape.rope.n_positions() {
+        bail!("a sequence of {longest} tokens; the model takes {}", shape.rope.n_positions());
     }
     if is_fast(&[q, k, v]) {
         return q.apply_op3(k, v, Attention { shape: shape.clone(), log_sums: OnceLock::new() });
@@ -84,14 +106,18 @@ pub(super) fn attention_portable(
     shape: &AttentionShape,
 ) -> Result<Tensor> {
     let mut outputs = Vec::new();
-    let mut start = 0;
-    for &len in &shape.lengths {
+    for span in shape.tasks().iter().step_by(shape.n_kv_heads) {
+        let Span { start, len, n_before, .. } = *span;
+        let visible = n_before + len;
+        let own = |t: &Tensor| t.narrow(0, start, len);
+        let seen = |t: &Tensor| Tensor::cat(&[t.narrow(0, 0, n_before)?, own(t)?], 0);
         let heads = |t: &Tensor, n: usize| {
-            t.narrow(0, start, len)?.reshape((len, n, shape.head_dim))?.transpose(0, 1)?.contiguous()
+            t.reshape((t.dim(0)?, n, shape.head_dim))?.transpose(0, 1)?.contiguous()
         };
-        let (cos, sin) = shape.rope.tensors(len, q.device())?;
-        let turned = |t: &Tensor| -> Result<Tensor> {
-            let half = shape.head_dim / 2;
+        let (cos, sin) = shape.rope.tensors(visible, q.device())?;
+        let turned = |t: &Tensor, first: usize| -> Result<Tensor> {
+            let (half, n) = (shape.head_dim / 2, visible - first);
+            let (cos, sin) = (cos.narrow(0, first, n)?, sin.narrow(0, first, n)?);
             let (a, b) = (t.narrow(2, 0, half)?, t.narrow(2, half, half)?);
             let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
             let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
@@ -102,16 +128,16 @@ pub(super) fn attention_portable(
                 (0..shape.n_heads).map(|h| t.get(h / shape.group())).collect::<Result<_>>()?;
             Tensor::stack(&parts, 0)
         };
-        let q = turned(&heads(q, shape.n_heads)?)?;
-        let k = grouped(turned(&heads(k, shape.n_kv_heads)?)?)?;
-        let v = grouped(heads(v, shape.n_kv_heads)?)?;
+        let q = turned(&heads(&own(q)?, shape.n_heads)?, n_before)?;
+        let k = grouped(turned(&heads(&seen(k)?, shape.n_kv_heads)?, 0)?)?;
+        let v = grouped(heads(&seen(v)?, shape.n_kv_heads)?)?;
+        let hides = |i: usize| i % visible > n_before + i / visible;
         let mask: Vec<f32> =
-            (0..len * len).map(|i| if i % len > i / len { f32::NEG_INFINITY } else { 0.0 }).collect();
+            (0..len * visible).map(|i| if hides(i) { f32::NEG_INFINITY } else { 0.0 }).collect();
         let scores = (q.matmul(&k.t()?)? * f64::from(shape.scale()))?;
-        let scores = scores.broadcast_add(&Tensor::from_vec(mask, (len, len), q.device())?)?;
+        let scores = scores.broadcast_add(&Tensor::from_vec(mask, (len, visible), q.device())?)?;
         let output = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
         outputs.push(output.transpose(0, 1)?.reshape((len, shape.q_width()))?);
-        start += len;
     }
     Tensor::cat(&outputs, 0)
 }
@@ -125,97 +151,108 @@ struct Attention {
 /// The operands of one task, rotated, heads one after another.
 struct Task<'a> {
     shape: &'a AttentionShape,
-    start: usize,
-    len: usize,
-    kv_head: usize,
-    /// (len, dim)
+    span: Span,
+    /// Keys of the common start and of the sequence (visible, dim).
     k: Vec<f32>,
-    v: View<'a>,
+    /// Their values (visible, dim).
+    v: Vec<f32>,
     q: &'a [f32],
 }
 
 impl<'a> Task<'a> {
-    fn new(
-        shape: &'a AttentionShape,
-        (start, len, kv_head): (usize, usize, usize),
-        (q, k, v): (&'a [f32], &[f32], &'a [f32]),
-    ) -> Self {
-        let dim = shape.head_dim;
-        let offset = start * shape.kv_width() + kv_head * dim;
-        let k = rotated(shape, &k[offset..], len, shape.kv_width());
-        let v = View::strided(&v[offset..], (len, dim), shape.kv_width());
-        Self { shape, start, len, kv_head, k, v, q }
+    fn new(shape: &'a AttentionShape, span: Span, (q, k, v): (&'a [f32], &[f32], &[f32])) -> Self {
+        let (dim, width) = (shape.head_dim, shape.kv_width());
+        let seen = |from: &[f32]| {
+            let head = span.kv_head * dim;
+            let mut rows = Vec::with_capacity((span.n_before + span.len) * dim);
+            gather(&from[head..], (span.n_before, dim, width), &mut rows);
+            gather(&from[span.start * width + head..], (span.len, dim, width), &mut rows);
+            rows
+        };
+        let (mut k, v) = (seen(k), seen(v));
+        turn_rows(shape, &mut k, (dim, 0), Turn::Forward);
+        Self { shape, span, k, v, q }
+    }
+
+    /// Keys that the rows before `to` see.
+    fn visible(&self, to: usize) -> usize {
+        self.span.n_before + to
     }
 
     /// The rotated queries of one head of the group (len, dim).
     fn queries(&self, g: usize) -> Vec<f32> {
-        let offset = self.offset(g);
-        rotated(self.shape, &self.q[offset..], self.len, self.shape.q_width())
+        let (dim, Span { len, n_before, .. }) = (self.shape.head_dim, self.span);
+        let mut rows = Vec::with_capacity(len * dim);
+        gather(&self.q[self.offset(g)..], (len, dim, self.shape.q_width()), &mut rows);
+        turn_rows(self.shape, &mut rows, (dim, n_before), Turn::Forward);
+        rows
     }
 
     /// Where the first value of a head of the group stands in `q`, the output and their gradients.
     fn offset(&self, g: usize) -> usize {
-        self.start * self.shape.q_width() + (self.kv_head * self.shape.group() + g) * self.shape.head_dim
+        let head = self.span.kv_head * self.shape.group() + g;
+        self.span.start * self.shape.q_width() + head * self.shape.head_dim
     }
 
-    /// Unscaled scores of rows `from..to` against keys `0..to`, written to `scores`, rows `to` apart.
+    /// Unscaled scores of rows `from..to` against the keys they see, written to `scores` row by row.
     fn scores(&self, q: &[f32], (from, to): (usize, usize), scores: &mut [f32]) {
-        let dim = self.shape.head_dim;
+        let (dim, visible) = (self.shape.head_dim, self.visible(to));
         let rows = View::new(&q[from * dim..to * dim], to - from, dim);
-        let keys = View::new(&self.k[..to * dim], to, dim);
-        Product::new(rows, keys.t()).scaled(self.shape.scale()).on_one_thread().write(scores, to);
+        let keys = View::new(&self.k[..visible * dim], visible, dim);
+        Product::new(rows, keys.t()).scaled(self.shape.scale()).on_one_thread().write(scores, visible);
     }
 
     /// Output of the group (len, group · dim) and its log-sums.
     fn forward(&self) -> (Vec<f32>, Vec<f32>) {
-        let (dim, len, group) = (self.shape.head_dim, self.len, self.shape.group());
+        let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
         let width = group * dim;
         let (mut out, mut log_sums) = (vec![0.0; len * width], vec![0.0; group * len]);
-        let mut scores = vec![0.0; ROWS.min(len) * len];
+        let mut scores = vec![0.0; ROWS.min(len) * self.visible(len)];
         for g in 0..group {
             let q = self.queries(g);
             for from in (0..len).step_by(ROWS) {
                 let to = (from + ROWS).min(len);
-                let scores = &mut scores[..(to - from) * to];
+                let visible = self.visible(to);
+                let scores = &mut scores[..(to - from) * visible];
                 self.scores(&q, (from, to), scores);
-                for (i, row) in scores.chunks_exact_mut(to).enumerate() {
-                    log_sums[g * len + from + i] = softmax(row, from + i + 1);
+                for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
+                    log_sums[g * len + from + i] = softmax(row, self.visible(from + i + 1));
                 }
-                let v = self.v.first_rows(to);
-                let product = Product::new(View::new(scores, to - from, to), v).on_one_thread();
+                let v = View::new(&self.v[..visible * dim], visible, dim);
+                let product = Product::new(View::new(scores, to - from, visible), v).on_one_thread();
                 product.write(&mut out[from * width + g * dim..], width);
             }
         }
         (out, log_sums)
     }
 
-    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (len, dim).
+    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim).
     fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Vec<f32>; 3] {
-        let (dim, len, group) = (self.shape.head_dim, self.len, self.shape.group());
-        let (width, stride) = (group * dim, self.shape.q_width());
+        let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
+        let (width, stride, all) = (group * dim, self.shape.q_width(), self.visible(len));
         let mut dq = vec![0.0; len * width];
-        let (mut dk, mut dv) = (vec![0.0; len * dim], vec![0.0; len * dim]);
-        let (mut p, mut ds) = (vec![0.0; ROWS.min(len) * len], vec![0.0; ROWS.min(len) * len]);
+        let (mut dk, mut dv) = (vec![0.0; all * dim], vec![0.0; all * dim]);
+        let (mut p, mut ds) = (vec![0.0; ROWS.min(len) * all], vec![0.0; ROWS.min(len) * all]);
         for g in 0..group {
             let (q, offset) = (self.queries(g), self.offset(g));
             for from in (0..len).step_by(ROWS) {
                 let to = (from + ROWS).min(len);
-                let n = to - from;
-                let (p, ds) = (&mut p[..n * to], &mut ds[..n * to]);
+                let (n, visible) = (to - from, self.visible(to));
+                let (p, ds) = (&mut p[..n * visible], &mut ds[..n * visible]);
                 self.scores(&q, (from, to), p);
                 let rows = offset + from * stride;
                 let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
-                let v = self.v.first_rows(to);
-                Product::new(d_rows, v.t()).on_one_thread().write(ds, to);
+                let v = View::new(&self.v[..visible * dim], visible, dim);
+                Product::new(d_rows, v.t()).on_one_thread().write(ds, visible);
                 for i in 0..n {
-                    let at = rows + i * stride;
-                    let row = (&mut p[i * to..(i + 1) * to], &mut ds[i * to..(i + 1) * to]);
-                    let delta = vectorised(|| dot(&out[at..at + dim], &d_out[at..at + dim]));
-                    softmax_backward(row, from + i + 1, (log_sums[g * len + from + i], delta));
+                    let (at, row) = (rows + i * stride, i * visible..(i + 1) * visible);
+                    let delta = vector_dot(&out[at..at + dim], &d_out[at..at + dim]);
+                    let sums = (log_sums[g * len + from + i], delta);
+                    softmax_backward((&mut p[row.clone()], &mut ds[row]), self.visible(from + i + 1), sums);
                 }
-                let (p, ds) = (View::new(p, n, to), View::new(ds, n, to));
+                let (p, ds) = (View::new(p, n, visible), View::new(ds, n, visible));
                 let scale = self.shape.scale();
-                let keys = View::new(&self.k[..to * dim], to, dim);
+                let keys = View::new(&self.k[..visible * dim], visible, dim);
                 let queries = View::new(&q[from * dim..to * dim], n, dim);
                 let dq = &mut dq[from * width + g * dim..];
                 Product::new(ds, keys).scaled(scale).on_one_thread().write(dq, width);
@@ -223,71 +260,82 @@ impl<'a> Task<'a> {
                 Product::new(p.t(), d_rows).on_one_thread().add_to(&mut dv, dim);
             }
         }
-        self.turn_back(&mut dq, width);
-        self.turn_back(&mut dk, dim);
+        turn_rows(self.shape, &mut dq, (width, self.span.n_before), Turn::Back);
+        turn_rows(self.shape, &mut dk, (dim, 0), Turn::Back);
         [dq, dk, dv]
-    }
-
-    fn turn_back(&self, rows: &mut [f32], width: usize) {
-        vectorised(|| {
-            for (position, row) in rows.chunks_exact_mut(width).enumerate() {
-                for head in row.chunks_exact_mut(self.shape.head_dim) {
-                    self.shape.rope.turn(head, position, Turn::Back);
-                }
-            }
-        });
     }
 }
 
-/// One head of `len` rows, gathered and rotated.
-fn rotated(shape: &AttentionShape, from: &[f32], len: usize, stride: usize) -> Vec<f32> {
-    let dim = shape.head_dim;
-    let mut rows = Vec::with_capacity(len * dim);
-    for i in 0..len {
-        rows.extend_from_slice(&from[i * stride..i * stride + dim]);
+/// Appends `n` rows of `width` values, which stand `stride` apart, to `rows`.
+fn gather(from: &[f32], (n, width, stride): (usize, usize, usize), rows: &mut Vec<f32>) {
+    for i in 0..n {
+        rows.extend_from_slice(&from[i * stride..i * stride + width]);
     }
-    vectorised(|| {
-        for (position, row) in rows.chunks_exact_mut(dim).enumerate() {
-            shape.rope.turn(row, position, Turn::Forward);
+}
+
+vectorised! {
+    /// Turns every head of rows; `place` is their width and the position of the first.
+    fn turn_rows<'a>(shape: &'a AttentionShape, rows: &'a mut [f32], place: (usize, usize), turn: Turn) -> () {
+        for (row, position) in rows.chunks_exact_mut(place.0).zip(place.1..) {
+            for head in row.chunks_exact_mut(shape.head_dim) {
+                shape.rope.turn(head, position, turn);
+            }
         }
-    });
-    rows
+    }
+
+    fn vector_dot<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
+        dot(a, b)
+    }
+
+    /// Softmax in place; returns the log of the sum of exponentials.
+    fn softmax_row<'a>(row: &'a mut [f32]) -> f32 {
+        let shift = max_of(row);
+        let sum = exp_and_sum(row, shift);
+        let inverse = 1.0 / sum;
+        for v in row.iter_mut() {
+            *v *= inverse;
+        }
+        sum.ln() + shift
+    }
+
+    /// Turns scores into probabilities, and their gradient into that of the scores. `sums` is the log of
+    /// the sum of exponentials, and the output's product with its gradient.
+    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], sums: (f32, f32)) -> () {
+        for (p, ds) in p.iter_mut().zip(ds) {
+            *p = exp(*p - sums.0);
+            *ds = *p * (*ds - sums.1);
+        }
+    }
 }
 
 /// Softmax of the first `visible` scores, zero after them; returns the log of the sum of exponentials.
 fn softmax(row: &mut [f32], visible: usize) -> f32 {
     let (seen, hidden) = row.split_at_mut(visible);
     hidden.fill(0.0);
-    vectorised(|| {
-        let shift = max_of(seen);
-        let sum = exp_and_sum(seen, shift);
-        let inverse = 1.0 / sum;
-        for v in seen.iter_mut() {
-            *v *= inverse;
-        }
-        sum.ln() + shift
-    })
+    softmax_row(seen)
 }
 
 /// Turns scores into probabilities and `dP` into `dS = P (dP - delta)`.
 fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, (log_sum, delta): (f32, f32)) {
     p[visible..].fill(0.0);
     ds[visible..].fill(0.0);
-    vectorised(|| {
-        for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-            *p = exp(*p - log_sum);
-            *ds = *p * (*ds - delta);
-        }
-    });
+    softmax_backward_row(&mut p[..visible], &mut ds[..visible], (log_sum, delta));
 }
 
-/// Puts blocks (len, block width) of the tasks side by side into rows of `width`.
+/// Puts blocks (len, block width) of the tasks side by side into rows of `width`. What a block holds
+/// for the common start, before its own rows, is added up there.
 fn scattered(shape: &AttentionShape, blocks: &[&[f32]], (n, width): (usize, usize)) -> Vec<f32> {
     let mut rows = vec![0.0; n * width];
     let block_width = width / shape.n_kv_heads;
-    for (&(start, _, head), block) in shape.tasks().iter().zip(blocks) {
-        for (i, values) in block.chunks_exact(block_width).enumerate() {
-            let at = (start + i) * width + head * block_width;
+    for (span, block) in shape.tasks().iter().zip(blocks) {
+        let column = span.kv_head * block_width;
+        let own = block.len() - span.len * block_width;
+        for (i, values) in block[..own].chunks_exact(block_width).enumerate() {
+            let at = i * width + column;
+            rows[at..at + block_width].iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
+        }
+        for (i, values) in block[own..].chunks_exact(block_width).enumerate() {
+            let at = (span.start + i) * width + column;
             rows[at..at + block_width].copy_from_slice(values);
         }
     }

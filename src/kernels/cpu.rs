@@ -46,6 +46,42 @@ fn detected() -> Level {
     Level::Simd
 }
 
+/// Vector and matrix units that matter to this kind of arithmetic, and whether the machine has them. Not
+/// all that are there are in use: [`level`] says what is.
+#[cfg(target_arch = "x86_64")]
+pub fn features() -> Vec<(&'static str, bool)> {
+    use std::arch::is_x86_feature_detected as has;
+    // Stable Rust does not ask the machine for these; Linux tells.
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = told.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let amx = |name: &str| flags.split_whitespace().any(|flag| flag == name);
+    vec![
+        ("avx2", has!("avx2")),
+        ("fma", has!("fma")),
+        ("avx512f", has!("avx512f")),
+        ("avx512bw", has!("avx512bw")),
+        ("avx512vnni", has!("avx512vnni")),
+        ("avx512bf16", has!("avx512bf16")),
+        ("amx-tile", amx("amx_tile")),
+        ("amx-int8", amx("amx_int8")),
+        ("amx-bf16", amx("amx_bf16")),
+    ]
+}
+
+/// Vector and matrix units that matter to this kind of arithmetic, and whether the machine has them. Not
+/// all that are there are in use: [`level`] says what is.
+#[cfg(target_arch = "aarch64")]
+pub fn features() -> Vec<(&'static str, bool)> {
+    use std::arch::is_aarch64_feature_detected as has;
+    vec![("neon", has!("neon")), ("dotprod", has!("dotprod")), ("i8mm", has!("i8mm")), ("bf16", has!("bf16"))]
+}
+
+/// Vector and matrix units that matter to this kind of arithmetic: none are known of this machine.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub fn features() -> Vec<(&'static str, bool)> {
+    Vec::new()
+}
+
 /// Whether the own operators can run on these tensors.
 pub(super) fn is_fast(tensors: &[&Tensor]) -> bool {
     level() != Level::Portable

@@ -1,31 +1,38 @@
 //! How does a plain loop run on the widest vectors of the machine?
 
-use pulp::Arch;
-
 /// A block worth handing to another thread, in values.
 pub(super) const BLOCK: usize = 1 << 13;
 
-/// Runs `f` compiled for the machine's best instruction set. Loops inside become vector code.
-#[inline(always)]
-pub(super) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    struct Call<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::WithSimd for Call<F> {
-        type Output = R;
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, simd: S) -> R {
-            simd.vectorize(Inner(self.0))
+/// Declares functions that are compiled once for each instruction set, the machine's best one being
+/// chosen when they are called. Plain loops in them become vector code.
+///
+/// The body goes into a method that is always inlined into the dispatched function. Closures and ordinary
+/// functions would not do: the compiler may leave them outside, compiled for the plainest machine, with
+/// a call of `fmaf` for each value.
+macro_rules! vectorised {
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident<$life:lifetime>(
+        $($arg:ident: $type:ty),* $(,)?
+    ) -> $output:ty $body:block)+) => {$(
+        $(#[$doc])*
+        $vis fn $name<$life>($($arg: $type),*) -> $output {
+            struct Loop<$life> {
+                $($arg: $type,)*
+                life: std::marker::PhantomData<&$life ()>,
+            }
+            impl<$life> pulp::NullaryFnOnce for Loop<$life> {
+                type Output = $output;
+                #[inline(always)]
+                fn call(self) -> $output {
+                    let Self { $($arg,)* life: _ } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Loop { $($arg,)* life: std::marker::PhantomData })
         }
-    }
-    struct Inner<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Inner<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
-        }
-    }
-    Arch::new().dispatch(Call(f))
+    )+};
 }
+
+pub(super) use vectorised;
 
 /// `exp(x)` to about one unit in the last place, written so that loops over it vectorise.
 ///
@@ -109,11 +116,21 @@ pub(super) fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {
 mod tests {
     use super::*;
 
+    vectorised! {
+        fn vector_exp<'a>(values: &'a mut [f32]) -> () {
+            for v in values.iter_mut() {
+                *v = exp(*v);
+            }
+        }
+    }
+
     #[test]
     fn exp_is_exact_to_float_precision() {
         for i in -8700..8800 {
             let x = i as f32 * 0.01;
-            let (ours, exact) = (vectorised(|| exp(x)), f64::from(x).exp());
+            let mut ours = [x];
+            vector_exp(&mut ours);
+            let (ours, exact) = (ours[0], f64::from(x).exp());
             let error = (f64::from(ours) - exact).abs() / exact;
             assert!(error < 2.5e-7, "exp({x}) is off by {error}");
         }

@@ -76,10 +76,9 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
     let blocks: Vec<Vec<f32>> = weight
         .par_chunks(rows * d_in)
         .map(|block| {
-            vectorised(|| {
-                let row = |w: &[f32]| x.chunks_exact(d_in).map(|x| dot(x, w)).collect::<Vec<_>>();
-                block.chunks_exact(d_in).flat_map(row).collect()
-            })
+            let mut values = vec![0.0; block.len() / d_in * n];
+            thin_block(x, block, &mut values, (n, d_in));
+            values
         })
         .collect();
     for (o, values) in blocks.iter().flat_map(|b| b.chunks_exact(n)).enumerate() {
@@ -88,6 +87,17 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
         }
     }
     y
+}
+
+vectorised! {
+    /// Rows of the weight, each times all rows of `x`: (rows, n). `dims` is (n, in).
+    fn thin_block<'a>(x: &'a [f32], rows: &'a [f32], values: &'a mut [f32], dims: (usize, usize)) -> () {
+        for (w, values) in rows.chunks_exact(dims.1).zip(values.chunks_exact_mut(dims.0)) {
+            for (x, value) in x.chunks_exact(dims.1).zip(values) {
+                *value = dot(x, w);
+            }
+        }
+    }
 }
 
 fn row_dims(layout: &Layout, weight: &Tensor) -> Result<(usize, usize, usize)> {

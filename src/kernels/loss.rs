@@ -64,8 +64,9 @@ pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) ->
             with_values(&block, |h| with_values(head.weight(), |w| Ok(project(h, w, (len, width, vocab)))))?;
         let wanted = &targets[start..start + len];
         log_probs.par_extend(logits.par_chunks_mut(vocab).zip(wanted).map(|(row, &t)| {
-            let (own, shift) = (row[t as usize], vectorised(|| max_of(row)));
-            own - shift - vectorised(|| exp_and_sum(row, shift)).ln()
+            let own = row[t as usize];
+            let (shift, sum) = exponentials(row);
+            own - shift - sum.ln()
         }));
     }
     Ok(log_probs)
@@ -93,25 +94,37 @@ impl CrossEntropy {
             let losses: Vec<f32> = logits
                 .par_chunks_mut(vocab)
                 .zip(targets)
-                .map(|(row, &target)| vectorised(|| self.row(row, target as usize)))
+                .map(|(row, &target)| loss_row(row, target as usize, self.weight))
                 .collect();
             Product::new(View::new(&logits, n, vocab), View::new(head, vocab, width)).write(gradient, width);
             Ok(losses.iter().map(|&l| f64::from(l)).sum())
         })
     }
+}
 
-    /// Turns the logits of one row into their gradient; returns the row's loss.
-    #[inline(always)]
-    fn row(&self, row: &mut [f32], target: usize) -> f32 {
-        let (own, shift) = (row[target], max_of(row));
-        let sum = exp_and_sum(row, shift);
-        let scale = self.weight / sum;
+vectorised! {
+    /// Turns the logits of one row into their gradient times `weight`; returns the row's loss.
+    fn loss_row<'a>(row: &'a mut [f32], target: usize, weight: f32) -> f32 {
+        let own = row[target];
+        let (shift, sum) = shifted_sum(row);
+        let scale = weight / sum;
         for v in row.iter_mut() {
             *v *= scale;
         }
-        row[target] -= self.weight;
+        row[target] -= weight;
         sum.ln() + shift - own
     }
+
+    /// Turns logits into exponentials, shifted by the largest; returns it and their sum.
+    fn exponentials<'a>(row: &'a mut [f32]) -> (f32, f32) {
+        shifted_sum(row)
+    }
+}
+
+#[inline(always)]
+fn shifted_sum(row: &mut [f32]) -> (f32, f32) {
+    let shift = max_of(row);
+    (shift, exp_and_sum(row, shift))
 }
 
 impl CustomOp1 for CrossEntropy {

@@ -33,11 +33,7 @@ impl CustomOp2 for SwiGlu {
         let mut y = vec![0.0_f32; gate.len()];
         let inputs = gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK));
         y.par_chunks_mut(BLOCK).zip(inputs).for_each(|(y, (g, u))| {
-            vectorised(|| {
-                for ((y, &g), &u) in y.iter_mut().zip(g).zip(u) {
-                    *y = g / (1.0 + exp(-g)) * u;
-                }
-            });
+            forward_block(g, u, y);
         });
         Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
     }
@@ -56,20 +52,34 @@ impl CustomOp2 for SwiGlu {
     }
 }
 
+/// Gate, up and the gradient of their product.
+type Inputs<'a> = (&'a [f32], &'a [f32], &'a [f32]);
+
+vectorised! {
+fn forward_block<'a>(gate: &'a [f32], up: &'a [f32], y: &'a mut [f32]) -> () {
+    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
+        *y = g / (1.0 + exp(-g)) * u;
+    }
+}
+
+fn backward_block<'a>(inputs: Inputs<'a>, d_gate: &'a mut [f32], d_up: &'a mut [f32]) -> () {
+    let (gate, up, dy) = inputs;
+    let outputs = d_gate.iter_mut().zip(d_up.iter_mut());
+    for ((dg, du), ((&g, &u), &dy)) in outputs.zip(gate.iter().zip(up).zip(dy)) {
+        let sigmoid = 1.0 / (1.0 + exp(-g));
+        let silu = g * sigmoid;
+        *du = dy * silu;
+        *dg = dy * u * (sigmoid + silu * (1.0 - sigmoid));
+    }
+}
+}
+
 fn backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let (mut d_gate, mut d_up) = (vec![0.0_f32; gate.len()], vec![0.0_f32; gate.len()]);
     let outputs = d_gate.par_chunks_mut(BLOCK).zip(d_up.par_chunks_mut(BLOCK));
     let inputs = gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK));
     outputs.zip(inputs).for_each(|((dg, du), ((g, u), dy))| {
-        vectorised(|| {
-            let outputs = dg.iter_mut().zip(du.iter_mut());
-            for ((dg, du), ((&g, &u), &dy)) in outputs.zip(g.iter().zip(u).zip(dy)) {
-                let sigmoid = 1.0 / (1.0 + exp(-g));
-                let silu = g * sigmoid;
-                *du = dy * silu;
-                *dg = dy * u * (sigmoid + silu * (1.0 - sigmoid));
-            }
-        });
+        backward_block((g, u, dy), dg, du);
     });
     (d_gate, d_up)
 }

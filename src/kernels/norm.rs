@@ -38,43 +38,50 @@ impl RmsNorm {
     }
 
     fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let width = self.weight.len();
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(self.block()).zip(x.par_chunks(self.block())).for_each(|(y, x)| {
-            vectorised(|| {
-                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    let inverse = self.inverse_size(x);
-                    for ((y, &x), &w) in y.iter_mut().zip(x).zip(&self.weight) {
-                        *y = x * inverse * w;
-                    }
-                }
-            });
+            forward_block(self, x, y);
         });
         y
     }
 
     /// With `u = x / size` and `g = dy · w`: `dx = (g - u · mean(g · u)) / size`.
     fn backward(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
-        let (width, block) = (self.weight.len(), self.block());
+        let block = self.block();
         let mut dx = vec![0.0; x.len()];
         let inputs = x.par_chunks(block).zip(dy.par_chunks(block));
         dx.par_chunks_mut(block).zip(inputs).for_each(|(dx, (x, dy))| {
-            vectorised(|| {
-                let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
-                for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
-                    let inverse = self.inverse_size(x);
-                    for ((g, &dy), &w) in dx.iter_mut().zip(dy).zip(&self.weight) {
-                        *g = dy * w;
-                    }
-                    let mean = dot(dx, x) * inverse * inverse / width as f32;
-                    for (g, &x) in dx.iter_mut().zip(x) {
-                        *g = (*g - x * mean) * inverse;
-                    }
-                }
-            });
+            backward_block(self, x, dy, dx);
         });
         dx
     }
+}
+
+vectorised! {
+fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
+    let width = norm.weight.len();
+    for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+        let inverse = norm.inverse_size(x);
+        for ((y, &x), &w) in y.iter_mut().zip(x).zip(&norm.weight) {
+            *y = x * inverse * w;
+        }
+    }
+}
+
+fn backward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], dy: &'a [f32], dx: &'a mut [f32]) -> () {
+    let width = norm.weight.len();
+    let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
+    for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
+        let inverse = norm.inverse_size(x);
+        for ((g, &dy), &w) in dx.iter_mut().zip(dy).zip(&norm.weight) {
+            *g = dy * w;
+        }
+        let mean = dot(dx, x) * inverse * inverse / width as f32;
+        for (g, &x) in dx.iter_mut().zip(x) {
+            *g = (*g - x * mean) * inverse;
+        }
+    }
+}
 }
 
 impl CustomOp1 for RmsNorm {

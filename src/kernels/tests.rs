@@ -135,14 +135,21 @@ fn a_frozen_weight_gets_no_gradient() {
 }
 
 fn shape(lengths: &[usize]) -> Arc<AttentionShape> {
+    sharing(0, lengths)
+}
+
+fn sharing(n_shared: usize, lengths: &[usize]) -> Arc<AttentionShape> {
     let rope = Arc::new(RopeTable::new(&[1.0, 0.3, 0.05, 0.01], 256));
-    Arc::new(AttentionShape { n_heads: 6, n_kv_heads: 2, head_dim: 8, rope, lengths: lengths.to_vec() })
+    let (n_heads, n_kv_heads, head_dim, lengths) = (6, 2, 8, lengths.to_vec());
+    Arc::new(AttentionShape { n_heads, n_kv_heads, head_dim, rope, n_shared, lengths })
 }
 
 #[test]
 fn attention_keeps_the_laws() {
-    for lengths in [vec![5], vec![1, 9, 4], vec![70, 131]] {
-        let (n, shape) = (lengths.iter().sum(), shape(&lengths));
+    for (n_shared, lengths) in
+        [(0, vec![5]), (0, vec![1, 9, 4]), (0, vec![70, 131]), (3, vec![1, 9, 4]), (66, vec![67, 5])]
+    {
+        let (n, shape) = (n_shared + lengths.iter().sum::<usize>(), sharing(n_shared, &lengths));
         let inputs = [noise((n, 48), 1), noise((n, 16), 2), noise((n, 16), 3)];
         check(
             "attention",
@@ -162,6 +169,22 @@ fn packed_sequences_see_only_themselves() {
         attention(&q, &k, &v, &shape(lengths)).unwrap().to_vec2::<f32>().unwrap()
     };
     assert_eq!(run(0, &[7, 5])[7..], run(7, &[5]));
+}
+
+#[test]
+fn a_common_start_is_seen_as_each_sequences_own() {
+    let all = [noise((12, 48), 1), noise((12, 16), 2), noise((12, 16), 3)];
+    let run = |rows: &[u32], shape: &Arc<AttentionShape>| {
+        let rows = Tensor::from_slice(rows, rows.len(), &Device::Cpu).unwrap();
+        let [q, k, v] = [0, 1, 2].map(|i: usize| all[i].index_select(&rows, 0).unwrap());
+        attention(&q, &k, &v, shape).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let together = run(&(0..12).collect::<Vec<_>>(), &sharing(4, &[3, 5]));
+    let first = run(&[0, 1, 2, 3, 4, 5, 6], &shape(&[7]));
+    let second = run(&[0, 1, 2, 3, 7, 8, 9, 10, 11], &shape(&[9]));
+    for (a, b) in together.iter().zip(first.iter().chain(&second[4..])) {
+        assert_close("row", a, b, 1e-5);
+    }
 }
 
 #[test]

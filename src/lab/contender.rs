@@ -1,8 +1,10 @@
 //! Who answers?
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::rag::Passage;
+use crate::error::{Error, Result};
 
 /// Who answers a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,25 +48,13 @@ impl Contender {
     }
 }
 
-/// One contender's answer, with everything needed to check it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Answer {
-    /// Who answered.
-    pub contender: Contender,
-    /// What it said.
-    pub text: String,
-    /// The exact text the model read.
-    pub prompt: String,
-    /// The passages in the prompt, best first.
-    pub passages: Vec<Passage>,
-    /// Tokens in the prompt.
-    pub n_prompt_tokens: usize,
-    /// Tokens in the answer.
-    pub n_tokens: usize,
-    /// Milliseconds from the question to the first token, retrieval included.
-    pub first_token_ms: f64,
-    /// Milliseconds from the question to the last token.
-    pub total_ms: f64,
-    /// The training step of the adapter; `None` for the base model.
-    pub step: Option<usize>,
+impl FromStr for Contender {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|contender| contender.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::refused(format!("`{name}` is no contender"), format!("choose from {names}"))
+        })
+    }
 }

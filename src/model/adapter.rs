@@ -85,7 +85,7 @@ impl Adapter {
                 }
             }
         }
-        Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(format!("{:x}", hasher.finalize()))
     }
 
     /// Writes PEFT's two files into `folder`, which is made if missing. Each file is written under a

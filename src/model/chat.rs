@@ -93,17 +93,7 @@ impl ChatTemplate {
     /// When there is a template and it cannot be understood.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let Some(source) = gguf.text("tokenizer.chat_template") else { return Ok(Self::question_answer()) };
-        let tokens = gguf.texts("tokenizer.ggml.tokens").unwrap_or_default();
-        let named = |name: &str| {
-            let id = gguf.int(&format!("tokenizer.ggml.{name}_token_id"))?;
-            tokens.get(id).cloned()
-        };
-        let special = ["bos", "eos", "unknown", "padding"]
-            .into_iter()
-            .zip(["bos_token", "eos_token", "unk_token", "pad_token"])
-            .filter_map(|(name, variable)| Some((variable.to_owned(), named(name)?)))
-            .collect();
-        Self::jinja(source, special, &gguf.path)
+        Self::jinja(source, special_tokens(gguf), &gguf.path)
     }
 
     /// The template of a Hugging Face folder (`chat_template.jinja`, or `chat_template` in
@@ -205,6 +195,21 @@ impl ChatTemplate {
         }
         Ok(ids)
     }
+}
+
+/// The special tokens that a GGUF file names, as `tokenizer_config.json` and templates call them:
+/// `bos_token` and its kin.
+pub(super) fn special_tokens(gguf: &Gguf) -> Vec<(String, String)> {
+    let tokens = gguf.texts("tokenizer.ggml.tokens").unwrap_or_default();
+    let named = |name: &str| {
+        let id = gguf.int(&format!("tokenizer.ggml.{name}_token_id"))?;
+        tokens.get(id).cloned()
+    };
+    ["bos", "eos", "unknown", "padding"]
+        .into_iter()
+        .zip(["bos_token", "eos_token", "unk_token", "pad_token"])
+        .filter_map(|(name, variable)| Some((variable.to_owned(), named(name)?)))
+        .collect()
 }
 
 /// `chat_template` is one text, or a list of named ones.

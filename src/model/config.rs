@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use std::path::Path;
 
 pub(crate) use hugging_face::read_json;
-pub(crate) use rope::Rope;
+pub(crate) use rope::{Rope, named_in_json as rope_scaling_json};
 
 /// A family of decoders. One today; what each of the next would need, beside a name here:
 ///

@@ -115,7 +115,18 @@ impl Decoder {
     /// Normalised hidden states (n, hidden) of sequences packed one after another, each from its own
     /// position 0. Gradients reach the adapter.
     pub fn forward(&self, tokens: &[u32], lengths: &[usize], lora: &[LoraRows]) -> Result<Tensor> {
-        let shape = self.attention_shape(lengths);
+        self.forward_sharing(tokens, (0, lengths), lora)
+    }
+
+    /// The same for sequences with a common start, which is read once: the first `n_shared` tokens, then
+    /// `lengths[i]` tokens of each.
+    pub fn forward_sharing(
+        &self,
+        tokens: &[u32],
+        (n_shared, lengths): (usize, &[usize]),
+        lora: &[LoraRows],
+    ) -> Result<Tensor> {
+        let shape = AttentionShape { n_shared, ..self.attention_shape(lengths) };
         self.pass(tokens, &mut Past::Nothing(Arc::new(shape)), lora)
     }
 
@@ -151,6 +162,7 @@ impl Decoder {
             n_kv_heads: self.config.n_kv_heads,
             head_dim: self.config.head_dim,
             rope: self.rope.clone(),
+            n_shared: 0,
             lengths: lengths.to_vec(),
         }
     }

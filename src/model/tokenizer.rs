@@ -49,6 +49,16 @@ impl Tokenizer {
         Self::new(inner).map_err(|e| Error::file(&gguf.path, e.to_string(), "get the file again"))
     }
 
+    /// Writes it as a `tokenizer.json`, from which [`Tokenizer::from_file`] reads the same one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let text = self.inner.to_string(false);
+        let text = text.map_err(|e| Error::file(path, e.to_string(), "report this as a fault"))?;
+        crate::files::write_whole(path, text.as_bytes())
+    }
+
     fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None)?;

@@ -1,6 +1,10 @@
 //! In which order do candidates reach the reader?
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// How BM25's candidates are put in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,17 @@ impl Rerank {
             Self::Cosine => "cosine",
             Self::Off => "off",
         }
+    }
+}
+
+impl FromStr for Rerank {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|rerank| rerank.name() == name)
+            .ok_or_else(|| Error::refused(format!("`{name}` is no order"), "choose fused, cosine or off"))
     }
 }
 

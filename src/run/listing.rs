@@ -9,7 +9,7 @@ use super::{RunFolder, RunRecord};
 use crate::error::{Error, Result};
 
 /// The file whose lock says that somebody trains in the folder.
-const LOCK: &str = ".lock";
+pub(super) const LOCK: &str = ".lock";
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl RunSummary {
     }
 }
 
-fn folder_name(path: &Path) -> String {
+pub(super) fn folder_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -114,8 +114,11 @@ pub fn folders(runs: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// When there is none, or more than one.
 pub fn find(runs: &Path, named: &str) -> Result<PathBuf> {
+    if named.is_empty() {
+        return Err(Error::refused("no run is named", "see `lorascope runs list`"));
+    }
     for path in [PathBuf::from(named), runs.join(named)] {
-        if !named.is_empty() && path.join(super::RECORD).is_file() {
+        if path.join(super::RECORD).is_file() {
             return Ok(path);
         }
     }
@@ -159,7 +162,7 @@ pub fn fresh_place(runs: &Path, recipe: &str, unix_s: u64) -> PathBuf {
 }
 
 /// A time in seconds since 1970 as `20261124-051200` (UTC).
-fn stamp(unix_s: u64) -> String {
+pub fn stamp(unix_s: u64) -> String {
     let ((year, month, day), s) = (date(unix_s / 86_400), unix_s % 86_400);
     format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", s / 3600, s / 60 % 60, s % 60)
 }
@@ -212,11 +215,11 @@ fn is_locked(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::train::{Recipe, RunOutcome, TrainConfig, TrainEvent};
 
-    fn made(runs: &Path, name: &str) -> RunFolder {
+    pub(in crate::run) fn made(runs: &Path, name: &str) -> RunFolder {
         let record = RunRecord {
             version: "0".to_owned(),
             model: "m".to_owned(),
@@ -246,6 +249,7 @@ mod tests {
         assert!(find(runs.path(), "20260102-000000-qa").unwrap().ends_with("20260102-000000-qa"));
         assert!(find(runs.path(), "20260102").unwrap_err().to_string().contains("any of"));
         assert!(find(runs.path(), "nosuch").is_err());
+        assert!(find(runs.path(), "").unwrap_err().to_string().contains("no run is named"));
         assert!(find(Path::new("/no/such"), "x").is_err());
     }
 

@@ -38,7 +38,8 @@ pub struct Restored {
     pub optimizer: AdamW,
 }
 
-fn named(folder: &Path, step: usize) -> PathBuf {
+/// The folder of one checkpoint.
+pub fn named(folder: &Path, step: usize) -> PathBuf {
     folder.join(format!("step-{step:06}"))
 }
 

@@ -18,6 +18,9 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Qa, Self::Documents];
+
     /// Its name in files and on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -38,6 +41,9 @@ impl FromStr for Recipe {
         }
     }
 }
+
+/// Questions of each wording asked at each measurement, unless told otherwise.
+pub const RECALL_SAMPLE: usize = 24;
 
 /// How the learning rate goes after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -129,7 +135,7 @@ impl TrainConfig {
             seed: 42,
             eval_every: 0,
             checkpoint_every: 20,
-            recall_sample: 24,
+            recall_sample: RECALL_SAMPLE,
             lora: LoraConfig::default(),
         }
     }

@@ -85,10 +85,34 @@ impl Pace {
 
 /// Bytes of memory that are free, as Linux estimates them; without that knowledge, no bound.
 pub fn available_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib * 1024)
+    memory_line("MemAvailable:").unwrap_or(u64::MAX)
+}
+
+/// Bytes that a line of Linux's `/proc/meminfo` gives.
+fn memory_line(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Bytes of memory that the machine has, or fewer where the system holds this process to a bound (a
+/// container); `None` where neither can be found out.
+pub fn total_bytes() -> Option<u64> {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let bound = number("/sys/fs/cgroup/memory.max");
+    [machine_bytes(), bound].into_iter().flatten().min()
+}
+
+#[cfg(target_os = "macos")]
+fn machine_bytes() -> Option<u64> {
+    let output = std::process::Command::new("sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+#[cfg(not(target_os = "macos"))]
+fn machine_bytes() -> Option<u64> {
+    memory_line("MemTotal:")
 }
 
 #[cfg(test)]

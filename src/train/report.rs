@@ -32,7 +32,7 @@ pub struct StepReport {
 }
 
 /// Right answers out of questions asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recall {
     /// Answers that contain the gold answer.
     pub n_right: usize,

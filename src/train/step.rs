@@ -51,7 +51,7 @@ fn supervised_loss(
     n_supervised: usize,
 ) -> Result<Tensor> {
     let lora = [LoraRows { rows: 0..batch.tokens.len(), adapter, scale: 1.0 }];
-    let hidden = decoder.forward(&batch.tokens, &batch.lengths, &lora)?;
+    let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), &lora)?;
     let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
     let hidden = hidden.index_select(&rows, 0)?;
     Ok(kernels::cross_entropy(&hidden, decoder.head(), &batch.targets, n_supervised)?)

@@ -4,7 +4,7 @@
 use ratatui::layout::Rect;
 
 /// The smallest screen that is drawn on.
-pub(super) const SMALLEST: (u16, u16) = (60, 18);
+pub const SMALLEST: (u16, u16) = (60, 18);
 
 /// The places on the screen. What does not fit has no place; on small screens things go in this
 /// order: chart of recall, chart of perplexity, second header line, gaps, the sentence, passages.

@@ -127,7 +127,7 @@ pub(crate) fn unsafe_without_reason(source: &Source) -> Breaks {
         let is_remark = |l: &&&str| l.trim_start().starts_with("//") || l.trim_start().starts_with("#[");
         let above = || lines[..line - 1].iter().rev().take_while(is_remark);
         let names_reason = |l: &&str| l.contains("// SAFETY:") || l.contains("/// # Safety");
-        if !above().any(|l| names_reason(l)) {
+        if !above().any(names_reason) {
             breaks.push((line, "`unsafe` without `// SAFETY:` above it".to_owned()));
         }
     }

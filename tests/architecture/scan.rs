@@ -37,7 +37,7 @@ impl Source {
 
 /// The line, from 1, of a byte of `code`.
 pub(crate) fn line_of(code: &str, at: usize) -> usize {
-    code.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1
+    code[..at].matches('\n').count() + 1
 }
 
 /// Where `word` stands as a whole word; `word` may hold `::` and end with `!`.
@@ -45,8 +45,8 @@ pub(crate) fn places(code: &str, word: &str) -> Vec<usize> {
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let stands_alone = |at: &usize| {
         let end = at + word.len();
-        let opens = !word.ends_with(|c: char| c == '!' || c == ':' || c == '(');
-        !is_part(code[..*at].chars().next_back()) && !(opens && is_part(code[end..].chars().next()))
+        let opens = !word.ends_with(['!', ':', '(']);
+        !(is_part(code[..*at].chars().next_back()) || opens && is_part(code[end..].chars().next()))
     };
     code.match_indices(word).map(|(at, _)| at).filter(stands_alone).collect()
 }

@@ -1,16 +1,12 @@
 //! Which settings does a run get: those of the flags, of the user, or of its recipe?
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
 use crate::config::Settings;
-use crate::corpus::Corpus;
 use crate::error::Result;
-use crate::kernels;
 use crate::model::lora::Projection;
-use crate::run::RunRecord;
 use crate::train::{Recipe, Schedule, TrainConfig};
 
 /// How a run learns. What is left out comes from the settings, then from the recipe.
@@ -114,19 +110,6 @@ impl TrainFlags {
 fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *slot = value;
-    }
-}
-
-/// What `run.toml` of a new run holds.
-pub(super) fn record(model: &str, corpus: &Corpus, config: &TrainConfig) -> RunRecord {
-    RunRecord {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: model.to_owned(),
-        corpus: corpus.root.clone(),
-        corpus_digest: corpus.digest.clone(),
-        kernels: kernels::level().name().to_owned(),
-        created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        train: config.clone(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! How does a model stretch its rotary positions?
 
-use crate::error::{Error, Result};
 use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, Result};
 
 /// `theta^(-2i / head_dim)` for each `i` below `head_dim / 2`.
 pub(super) fn frequencies(theta: f64, head_dim: usize) -> Vec<f64> {
@@ -66,6 +69,28 @@ impl Rope<'_> {
     }
 }
 
+/// The context length, and the bounds of the blend, of every Llama 3 model that stretches its positions.
+const LLAMA_3: (f64, f64, f64) = (8192.0, 1.0, 4.0);
+
+/// `rope_scaling` of `config.json` for divisors that a GGUF file gives as mere numbers; `None` when
+/// they come from no way that can be named.
+pub(crate) fn named_in_json(factors: &[f32], theta: f64) -> Option<Json> {
+    let (first, last) = (*factors.first()?, *factors.last()?);
+    if factors.iter().all(|factor| (factor / first - 1.0).abs() < 1e-6) {
+        return Some(json!({"rope_type": "linear", "factor": first}));
+    }
+    let (original, low, high) = LLAMA_3;
+    let rope = Rope::Llama3 { factor: f64::from(last), low, high, original };
+    let made = rope.factors(theta, 2 * factors.len(), Path::new("")).ok()?;
+    let is_llama_3 = made.iter().zip(factors).all(|(made, given)| (made / given - 1.0).abs() < 1e-3);
+    is_llama_3.then(|| {
+        json!({
+            "rope_type": "llama3", "factor": last, "low_freq_factor": low, "high_freq_factor": high,
+            "original_max_position_embeddings": original as u64,
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +105,21 @@ mod tests {
         for (found, expected) in factors[14..19].iter().zip(blended) {
             assert!((found / expected - 1.0).abs() < 1e-4, "{found}, not {expected}");
         }
+    }
+
+    #[test]
+    fn divisors_without_a_name_get_theirs_back() {
+        let named = |rope: Rope| {
+            let factors = rope.factors(500_000.0, 64, Path::new("config.json")).unwrap();
+            named_in_json(&factors, 500_000.0)
+        };
+        let llama_3 = named(Rope::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 }).unwrap();
+        assert_eq!((&llama_3["rope_type"], &llama_3["factor"]), (&json!("llama3"), &json!(8.0)));
+        let linear = named(Rope::Linear { factor: 4.0 }).unwrap();
+        assert_eq!(linear, json!({"rope_type": "linear", "factor": 4.0}));
+        assert_eq!(named_in_json(&[1.0, 2.0, 3.0], 1e4), None);
+        let other = Rope::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 4096.0 };
+        assert_eq!(named(other), None, "better none than a wrong one");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::{byte_level, sentencepiece};
@@ -90,6 +91,7 @@ pub(super) fn build(gguf: &Gguf) -> Result<tokenizers::Tokenizer> {
     build
         .and_then(|mut tokenizer| {
             add_tokens(gguf, tokens, &mut tokenizer)?;
+            begin_texts(gguf, tokens, &mut tokenizer)?;
             Ok(tokenizer)
         })
         .map_err(|e| Error::file(&gguf.path, format!("the tokenizer inside is broken: {e}"), remedy))
@@ -149,5 +151,27 @@ fn add_tokens(
     }
     tokenizer.add_special_tokens(control)?;
     tokenizer.add_tokens(user_defined)?;
+    Ok(())
+}
+
+/// Where the model wants each text to begin with a token of its own, says so for those who read the
+/// tokenizer from a file. Here nothing is ever added: a chat template writes that token out.
+fn begin_texts(
+    gguf: &Gguf,
+    tokens: &[String],
+    tokenizer: &mut tokenizers::Tokenizer,
+) -> tokenizers::Result<()> {
+    let is_sentencepiece = gguf.text("tokenizer.ggml.model") == Some("llama");
+    let token = gguf.int("tokenizer.ggml.bos_token_id").and_then(|id| Some((tokens.get(id)?, id as u32)));
+    if let Some((token, id)) = token
+        && gguf.flag("tokenizer.ggml.add_bos_token").unwrap_or(is_sentencepiece)
+    {
+        let template = TemplateProcessing::builder()
+            .try_single(format!("{token} $A"))?
+            .try_pair(format!("{token} $A {token}:1 $B:1"))?
+            .special_tokens(vec![(token.clone(), id)])
+            .build()?;
+        tokenizer.with_post_processor(Some(template));
+    }
     Ok(())
 }

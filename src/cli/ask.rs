@@ -1,0 +1,241 @@
+//! `lorascope ask`: what does each contender answer?
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::open::{AdapterFlags, AdapterPlace};
+use super::{Common, cancel_on_signals, open, say, say_json};
+use crate::cancel::Cancel;
+use crate::corpus::{Corpus, contains_gold};
+use crate::error::Error;
+use crate::hub::Store;
+use crate::lab::{Answer, AnswerEvent, Contender, Desk, Tuned, answer, gold_of};
+use crate::model::generate::Sampling;
+use crate::model::{Adapter, LanguageModel};
+use crate::rag::{Index, PromptForm, Rerank};
+
+/// `lorascope ask`
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The question.
+    pub question: String,
+    /// Who answers: base, base+rag, tuned, tuned+rag, several with commas, or all. Without it, base+rag,
+    /// and tuned where there is an adapter.
+    #[arg(long, value_delimiter = ',', value_name = "WHO")]
+    pub contender: Vec<String>,
+    /// The fine-tuned weights.
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    /// Passages put before the model; what suits it if not given.
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// How passages are put in order: fused, cosine or off.
+    #[arg(long, default_value = "fused")]
+    pub rerank: Rerank,
+    /// How the model writes.
+    #[command(flatten)]
+    pub sampling: SamplingFlags,
+    /// Print the exact prompts too.
+    #[arg(long)]
+    pub prompts: bool,
+}
+
+impl AskArgs {
+    /// One question to base + RAG and to the fine-tuned model.
+    pub(super) fn both(question: &str, adapter: AdapterFlags) -> Self {
+        let Sampling { temperature, top_p, top_k, seed, max_tokens } = Sampling::default();
+        Self {
+            question: question.to_owned(),
+            contender: vec![Contender::BaseRag.name().to_owned(), Contender::Tuned.name().to_owned()],
+            adapter,
+            top: None,
+            rerank: Rerank::default(),
+            sampling: SamplingFlags { temperature, top_p, top_k, seed, max_tokens },
+            prompts: false,
+        }
+    }
+}
+
+/// How the model writes.
+#[derive(Debug, Clone, Args)]
+pub struct SamplingFlags {
+    /// 0 takes the most probable token always.
+    #[arg(long, default_value_t = 0.0, value_name = "X")]
+    pub temperature: f64,
+    /// Draw from the most probable tokens that together have this probability.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub top_p: f64,
+    /// Draw from this many of the most probable tokens; 0 is all.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub top_k: usize,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Tokens of an answer at most.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub max_tokens: usize,
+}
+
+impl SamplingFlags {
+    fn sampling(&self) -> anyhow::Result<Sampling> {
+        let Self { temperature, top_p, top_k, seed, max_tokens } = *self;
+        if !(temperature >= 0.0 && temperature.is_finite() && top_p > 0.0 && top_p <= 1.0) {
+            let what = format!("temperature {temperature} and top-p {top_p} cannot be used");
+            return Err(Error::refused(what, "take a temperature of 0 or more, and top-p in (0, 1]").into());
+        }
+        Ok(Sampling { temperature, top_p, top_k, seed, max_tokens })
+    }
+}
+
+/// Runs it.
+pub fn run(args: &AskArgs, common: &Common) -> anyhow::Result<ExitCode> {
+    let cancel = cancel_on_signals()?;
+    if args.question.trim().is_empty() {
+        return Err(Error::refused("the question is empty", "type a question").into());
+    }
+    let sampling = args.sampling.sampling()?;
+    let opened = Opened::new(&args.contender, &args.adapter, common, &cancel)?;
+    let form = PromptForm { max_passages: args.top.unwrap_or(opened.form.max_passages), ..opened.form };
+    let desk = Desk { form, rerank: args.rerank, sampling, ..opened.desk() };
+    let mut failed = Vec::new();
+    let streams = opened.contenders.len() == 1 && !common.json;
+    let mut told = Ok(());
+    let mut note = |contender: Contender, event: AnswerEvent| match event {
+        AnswerEvent::Failed(cause) => failed.push(format!("{}: {cause}", contender.name())),
+        AnswerEvent::Streamed(text) if streams && told.is_ok() => told = super::say_on(&text),
+        _ => {}
+    };
+    let answers = answer(
+        &desk,
+        (&args.question, &opened.contenders),
+        opened.tuned(args.adapter.scale),
+        &cancel,
+        &mut note,
+    )?;
+    told?;
+    if common.json {
+        say_json(&json!({"question": args.question, "answers": answers}))?;
+    } else {
+        let gold = gold_of(&opened.corpus, &args.question);
+        for answer in &answers {
+            tell(answer, gold.as_deref(), (streams, args.prompts))?;
+        }
+    }
+    if let Some(cause) = failed.first() {
+        anyhow::bail!("{cause}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(answer: &Answer, gold: Option<&[String]>, (streamed, prompts): (bool, bool)) -> anyhow::Result<()> {
+    if streamed {
+        say("")?;
+    }
+    let at = answer.step.map_or(String::new(), |step| format!(" @ step {step}"));
+    let verdict = match gold {
+        Some(gold) if contains_gold(&answer.text, gold) => "  ✓ contains the answer".to_owned(),
+        Some(gold) => format!("  ✗ expected {}", gold.join(" or ")),
+        None => String::new(),
+    };
+    say(format!(
+        "── {}{at} ── {:.2} s, first token {:.2} s, {} + {} tokens{verdict}",
+        answer.contender.name(),
+        answer.total_ms / 1e3,
+        answer.first_token_ms / 1e3,
+        answer.n_prompt_tokens,
+        answer.n_tokens
+    ))?;
+    if !streamed {
+        say(&answer.text)?;
+    }
+    for passage in &answer.passages {
+        say(format!("   from {} ({})", passage.document, passage.heading))?;
+    }
+    if prompts {
+        say(format!("   the model read:\n{}", answer.prompt))?;
+    }
+    say("")
+}
+
+/// Everything that answering needs, opened.
+pub(super) struct Opened {
+    pub(super) contenders: Vec<Contender>,
+    pub(super) model: LanguageModel,
+    pub(super) corpus: Corpus,
+    pub(super) place: Option<AdapterPlace>,
+    index: Option<Index>,
+    form: PromptForm,
+    adapter: Option<Adapter>,
+}
+
+impl Opened {
+    /// Opens model, corpus, index and adapter, as far as `contenders` need them.
+    pub(super) fn new(
+        contenders: &[String],
+        flags: &AdapterFlags,
+        common: &Common,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Self> {
+        let (paths, mut settings) = common.settings()?;
+        let named = named(contenders)?;
+        let explicit = flags.run.is_some() || flags.adapter.is_some();
+        let needs_adapter = named.as_ref().is_none_or(|all| all.iter().any(|c| c.is_tuned()));
+        let place = if needs_adapter || explicit { flags.place(&paths)? } else { None };
+        let contenders = named.unwrap_or_else(|| match place {
+            Some(_) => vec![Contender::BaseRag, Contender::Tuned],
+            None => vec![Contender::BaseRag],
+        });
+        if place.is_none() && contenders.iter().any(|c| c.is_tuned()) {
+            let remedy = "train first (lorascope train), or name an adapter with --run or --adapter";
+            return Err(Error::refused("there is no fine-tuned adapter yet", remedy).into());
+        }
+        // A run's own model and corpus, unless others are named.
+        if let Some((_, record)) = place.as_ref().and_then(|place| place.run.as_ref()) {
+            settings.model = common.model.clone().or_else(|| Some(record.model.clone()));
+            settings.corpus = common.corpus.clone().or_else(|| Some(record.corpus.clone()));
+        }
+        let corpus = open::corpus(&paths, &settings)?;
+        let store = Store::open(&paths, &settings.hub)?;
+        let (model, files) = open::model(&paths, &settings, cancel)?;
+        let retrieves = contenders.iter().any(|c| c.retrieves());
+        let index = if retrieves { Some(open::index(&paths, &store, &corpus, cancel)?) } else { None };
+        let load = |place: &AdapterPlace| Adapter::load(&place.folder, model.decoder.config());
+        let adapter = place.as_ref().map(load).transpose()?;
+        let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
+        Ok(Self { contenders, model, corpus, place, index, form, adapter })
+    }
+
+    /// What answers are made with: greedy, fused order, the form that suits the model.
+    pub(super) fn desk(&self) -> Desk<'_> {
+        Desk {
+            model: &self.model,
+            index: self.index.as_ref(),
+            form: self.form,
+            rerank: Rerank::default(),
+            sampling: Sampling::default(),
+        }
+    }
+
+    /// The fine-tuned weights, if there are any.
+    pub(super) fn tuned(&self, scale: f64) -> Option<Tuned<'_>> {
+        let step = self.place.as_ref().and_then(|place| place.step);
+        self.adapter.as_ref().map(|adapter| Tuned { adapter, step, scale })
+    }
+
+    /// The adapter, if there is one.
+    pub(super) fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+}
+
+/// The contenders that are named; `None` where none is, for whoever can answer.
+fn named(names: &[String]) -> anyhow::Result<Option<Vec<Contender>>> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(Some(Contender::ALL.to_vec()));
+    }
+    let mut all = names.iter().map(|name| name.parse()).collect::<Result<Vec<Contender>, _>>()?;
+    all.dedup();
+    Ok((!all.is_empty()).then_some(all))
+}

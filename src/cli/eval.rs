@@ -1,0 +1,169 @@
+//! `lorascope eval`: how does each contender do, by wording?
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::ask::Opened;
+use super::open::AdapterFlags;
+use super::progress::Progress;
+use super::{Common, cancel_on_signals, say, say_json};
+use crate::cancel::Cancel;
+use crate::corpus::Wording;
+use crate::error::Error;
+use crate::files::write_whole;
+use crate::lab::scoreboard::{ANSWER_TOKENS, Outcome, Scoreboard, examine, items};
+use crate::lab::{Contender, Desk, Forgetting, forgetting};
+use crate::model::generate::Sampling;
+use crate::rag::Rerank;
+use crate::train::data::spread;
+
+/// `lorascope eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Who answers: base, base+rag, tuned, tuned+rag, several with commas, or all. Without it, base,
+    /// base+rag, and the tuned ones where there is an adapter.
+    #[arg(long, value_delimiter = ',', value_name = "WHO")]
+    pub contender: Vec<String>,
+    /// Which questions: trained, unseen, reversed, `two_hop`, unanswerable, several with commas. Without
+    /// it, all.
+    #[arg(long, value_delimiter = ',', value_name = "WORDING")]
+    pub wording: Vec<Wording>,
+    /// The fine-tuned weights.
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    /// How passages are put in order: fused, cosine or off.
+    #[arg(long, default_value = "fused")]
+    pub rerank: Rerank,
+    /// Questions of each wording at most, spread evenly; all if not given.
+    #[arg(long, value_name = "N")]
+    pub sample: Option<usize>,
+}
+
+/// Runs it.
+pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
+    let cancel = cancel_on_signals()?;
+    let wordings = if args.wording.is_empty() { Wording::ALL.to_vec() } else { args.wording.clone() };
+    let mut opened = Opened::new(&contenders(args, common)?, &args.adapter, common, &cancel)?;
+    opened.contenders.sort_unstable();
+    let outcomes = examined(args, &opened, &wordings, &cancel)?;
+    if outcomes.is_empty() {
+        let what = format!("{} has no question of these wordings", opened.corpus.name);
+        return Err(Error::refused(what, "add facts.jsonl to the corpus, or name other wordings").into());
+    }
+    let board = Scoreboard::of(&outcomes);
+    let forgot = forgetting(&opened.model, opened.adapter())?;
+    let mut result = serde_json::to_value(&board)?;
+    result["forgetting"] = json!(forgot);
+    keep(&opened, &result, &outcomes)?;
+    if common.json {
+        say_json(&result)?;
+    } else {
+        say(table(&board))?;
+        say(forgetting_text(&forgot))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All contenders where there is an adapter, else the untuned ones.
+fn contenders(args: &EvalArgs, common: &Common) -> anyhow::Result<Vec<String>> {
+    if !args.contender.is_empty() {
+        return Ok(args.contender.clone());
+    }
+    let (paths, _) = common.settings()?;
+    let has_adapter = args.adapter.place(&paths)?.is_some();
+    let fits = |contender: &Contender| has_adapter || !contender.is_tuned();
+    Ok(Contender::ALL.into_iter().filter(fits).map(|contender| contender.name().to_owned()).collect())
+}
+
+fn examined(
+    args: &EvalArgs,
+    opened: &Opened,
+    wordings: &[Wording],
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Outcome>> {
+    let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
+    let desk = Desk { rerank: args.rerank, sampling, ..opened.desk() };
+    let mut progress = Progress::new();
+    let mut outcomes = Vec::new();
+    for &contender in &opened.contenders {
+        for &wording in wordings {
+            let all = items(&opened.corpus, &[wording]);
+            let asked: Vec<_> = spread(&all, args.sample.unwrap_or(usize::MAX)).copied().collect();
+            let mut watch = |done: usize| {
+                let (who, how) = (contender.name(), wording.name());
+                progress.update(&format!("{who} on {how} wordings: {done} of {}", asked.len()));
+            };
+            let tuned = opened.tuned(args.adapter.scale);
+            outcomes.extend(examine(&desk, (contender, &asked), tuned, cancel, &mut watch)?);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Keeps the result with the run it is about: `report/eval.json`, and every answer with its prompt in
+/// `report/answers.jsonl`.
+fn keep(opened: &Opened, result: &Value, outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let Some((run, _)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else { return Ok(()) };
+    let folder = run.join("report");
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    write_whole(&folder.join("eval.json"), format!("{result:#}\n").as_bytes())?;
+    let mut lines = String::new();
+    for outcome in outcomes {
+        writeln!(lines, "{}", serde_json::to_string(outcome)?)?;
+    }
+    write_whole(&folder.join("answers.jsonl"), lines.as_bytes())?;
+    eprintln!("kept in {}", folder.display());
+    Ok(())
+}
+
+/// The scoreboard, for people.
+fn table(board: &Scoreboard) -> String {
+    let mut text = format!(
+        "{:<10} {:<13} {:>4}  {:>8}  {:>13}  {:>6}  {:>5}  {:>6}",
+        "contender", "wording", "n", "contains", "95 % interval", "exact", "F1", "broken"
+    );
+    for (contender, wordings) in &board.contenders {
+        for (wording, tally) in wordings {
+            let percent = |share: f64| format!("{:.1} %", share * 100.0);
+            let interval = format!("{:.0} to {:.0} %", tally.ci95[0] * 100.0, tally.ci95[1] * 100.0);
+            let _ = write!(
+                text,
+                "\n{:<10} {:<13} {:>4}  {:>8}  {interval:>13}  {:>6}  {:>5.2}  {:>6}",
+                contender.name(),
+                wording.name(),
+                tally.n,
+                percent(tally.contains),
+                percent(tally.exact),
+                tally.f1,
+                percent(tally.degenerate)
+            );
+        }
+    }
+    for (contender, wordings) in &board.reading {
+        for (wording, reading) in wordings {
+            let _ = write!(
+                text,
+                "\n{} on {} wordings: the right passage came first for {:.1} %; with it {:.1} % were answered right, without it {:.1} %",
+                contender.name(),
+                wording.name(),
+                reading.right_passage_first * 100.0,
+                reading.right_when_first * 100.0,
+                reading.right_otherwise * 100.0
+            );
+        }
+    }
+    text
+}
+
+fn forgetting_text(forgot: &Forgetting) -> String {
+    let base = forgot.base_general_perplexity;
+    match forgot.tuned_general_perplexity {
+        Some(tuned) => {
+            format!("general text: perplexity {base:.2} for the base model, {tuned:.2} fine-tuned")
+        }
+        None => format!("general text: perplexity {base:.2} for the base model"),
+    }
+}

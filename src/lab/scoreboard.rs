@@ -1,0 +1,255 @@
+//! How many questions does each contender answer right?
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::answer::prompt_of;
+use super::{Brief, Contender, Desk, Tuned};
+use super::{Degeneration, abstains, degeneration, exact_match, f1, wilson};
+use crate::cancel::Cancel;
+use crate::corpus::{Corpus, Question, Wording, contains_gold};
+use crate::error::Result;
+use crate::model::generate::generate;
+use crate::train::Recall;
+
+/// Tokens of an answer that is scored, the same for every contender.
+pub const ANSWER_TOKENS: usize = 48;
+/// Questions answered together.
+const TOGETHER: usize = 32;
+
+/// A question of the corpus, with where its answer stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The fact's id.
+    pub fact: &'a str,
+    /// Documents that state it.
+    pub documents: &'a [String],
+    /// The question, with its accepted answers.
+    pub question: &'a Question,
+}
+
+/// The corpus's questions of these wordings, in the order of its facts.
+pub fn items<'a>(corpus: &'a Corpus, wordings: &[Wording]) -> Vec<Item<'a>> {
+    let of_fact = |fact: &'a crate::corpus::Fact| {
+        let item = move |question| Item { fact: &fact.id, documents: &fact.documents, question };
+        fact.questions.iter().map(item)
+    };
+    let all = corpus.facts.iter().flat_map(of_fact);
+    all.filter(|item| wordings.contains(&item.question.wording)).collect()
+}
+
+/// What one contender made of one question.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Who answered.
+    pub contender: Contender,
+    /// The fact's id.
+    pub fact: String,
+    /// How the question relates to the training data.
+    pub wording: Wording,
+    /// The question.
+    pub question: String,
+    /// Accepted answers; empty where the corpus does not say.
+    pub gold: Vec<String>,
+    /// What was answered.
+    pub text: String,
+    /// The exact text the model read.
+    pub prompt: String,
+    /// Documents of the passages in the prompt, best first.
+    pub passages: Vec<String>,
+    /// Whether the best passage is of a document that states the fact; `None` for closed-book contenders.
+    pub right_passage_first: Option<bool>,
+    /// Whether the answer contains an accepted one; for what the corpus does not say, whether it says so.
+    pub contains: bool,
+    /// Whether it is an accepted one, and nothing else (`SQuAD`).
+    pub exact: bool,
+    /// Overlap in words with the nearest accepted one, 0 to 1 (`SQuAD`).
+    pub f1: f64,
+    /// How the answer is broken, if it is.
+    pub degenerate: Option<Degeneration>,
+}
+
+/// Puts questions to one contender. `watch` hears how many are answered.
+///
+/// # Errors
+/// When a question cannot be asked, or when cancelled.
+pub fn examine(
+    desk: &Desk,
+    (contender, items): (Contender, &[Item]),
+    tuned: Option<Tuned>,
+    cancel: &Cancel,
+    watch: &mut dyn FnMut(usize),
+) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::with_capacity(items.len());
+    for group in items.chunks(TOGETHER) {
+        cancel.check()?;
+        watch(outcomes.len());
+        let briefs = group.iter().map(|item| brief(desk, contender, item)).collect::<Result<Vec<_>>>()?;
+        let prompts: Vec<_> = briefs.iter().map(|brief| prompt_of(brief, tuned)).collect();
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        let model = desk.model;
+        let written = generate(&model.decoder, &prompts, (&desk.sampling, &model.stop), cancel, go_on)?;
+        for ((item, brief), tokens) in group.iter().zip(briefs).zip(written) {
+            let text = model.tokenizer.decode(&tokens)?.trim().to_owned();
+            outcomes.push(scored(item, brief, text));
+        }
+    }
+    watch(outcomes.len());
+    Ok(outcomes)
+}
+
+fn brief(desk: &Desk, contender: Contender, item: &Item) -> Result<Brief> {
+    let question = &item.question.text;
+    let passages = if contender.retrieves() { desk.look_up(question)?.passages } else { Vec::new() };
+    desk.brief(contender, question, &passages)
+}
+
+fn scored(item: &Item, brief: Brief, text: String) -> Outcome {
+    let gold = item.question.answers.clone();
+    let best = brief.passages.first();
+    let is_right = |document: &String| item.documents.contains(document);
+    let abstained = gold.is_empty() && abstains(&text);
+    Outcome {
+        contender: brief.contender,
+        fact: item.fact.to_owned(),
+        wording: item.question.wording,
+        question: item.question.text.clone(),
+        contains: abstained || contains_gold(&text, &gold),
+        exact: abstained || exact_match(&text, &gold),
+        f1: if abstained { 1.0 } else { f1(&text, &gold) },
+        degenerate: degeneration(&text),
+        right_passage_first: brief
+            .contender
+            .retrieves()
+            .then(|| best.is_some_and(|passage| is_right(&passage.document))),
+        passages: brief.passages.into_iter().take(brief.n_used).map(|passage| passage.document).collect(),
+        prompt: brief.prompt,
+        gold,
+        text,
+    }
+}
+
+/// One contender's result on one wording; shares are 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Tally {
+    /// Questions asked.
+    pub n: usize,
+    /// Share of answers that contain an accepted one (for unanswerable questions: that say so).
+    pub contains: f64,
+    /// Share that is an accepted one, exactly.
+    pub exact: f64,
+    /// Mean F1.
+    pub f1: f64,
+    /// Wilson's 95 % interval of `contains`.
+    pub ci95: [f64; 2],
+    /// Share of broken answers.
+    pub degenerate: f64,
+}
+
+impl Tally {
+    /// Counts outcomes; `None` where there is none.
+    pub fn of<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Option<Self> {
+        let (mut n, mut right, mut exact, mut broken, mut f1) = (0, 0, 0, 0, 0.0);
+        for outcome in outcomes {
+            n += 1;
+            right += usize::from(outcome.contains);
+            exact += usize::from(outcome.exact);
+            broken += usize::from(outcome.degenerate.is_some());
+            f1 += outcome.f1;
+        }
+        if n == 0 {
+            return None;
+        }
+        let share = |count: usize| count as f64 / n as f64;
+        let (low, high) = wilson(right, n);
+        Some(Self {
+            n,
+            contains: share(right),
+            exact: share(exact),
+            f1: f1 / n as f64,
+            ci95: [low, high],
+            degenerate: share(broken),
+        })
+    }
+}
+
+/// Retriever's and reader's part in a contender's result, over questions with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Reading {
+    /// Questions asked.
+    pub n: usize,
+    /// Share whose best passage is of a right document.
+    pub right_passage_first: f64,
+    /// Share of right answers among those with the right passage.
+    pub right_when_first: f64,
+    /// Share of right answers among those without.
+    pub right_otherwise: f64,
+}
+
+impl Reading {
+    /// Counts outcomes; `None` where there is none with passages.
+    pub fn of<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Option<Self> {
+        // [without, with the right passage]: (right answers, all)
+        let mut counts = [(0, 0); 2];
+        for outcome in outcomes {
+            let Some(is_first) = outcome.right_passage_first else { continue };
+            let (right, n) = &mut counts[usize::from(is_first)];
+            *right += usize::from(outcome.contains);
+            *n += 1;
+        }
+        let n = counts[0].1 + counts[1].1;
+        let share = |(part, whole): (usize, usize)| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        (n > 0).then(|| Self {
+            n,
+            right_passage_first: share((counts[1].1, n)),
+            right_when_first: share(counts[1]),
+            right_otherwise: share(counts[0]),
+        })
+    }
+}
+
+/// The scoreboard: each contender by wording.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Scoreboard {
+    /// Results by contender and wording.
+    pub contenders: BTreeMap<Contender, BTreeMap<Wording, Tally>>,
+    /// Retriever and reader told apart, for contenders that retrieve.
+    pub reading: BTreeMap<Contender, BTreeMap<Wording, Reading>>,
+}
+
+impl Scoreboard {
+    /// Counts outcomes.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut board = Self::default();
+        for contender in Contender::ALL {
+            for wording in Wording::ALL {
+                let fits = |outcome: &&Outcome| outcome.contender == contender && outcome.wording == wording;
+                let own: Vec<&Outcome> = outcomes.iter().filter(fits).collect();
+                if let Some(tally) = Tally::of(own.iter().copied()) {
+                    board.contenders.entry(contender).or_default().insert(wording, tally);
+                }
+                let reading = Reading::of(own.iter().copied());
+                if let Some(reading) = reading.filter(|_| wording != Wording::Unanswerable) {
+                    board.reading.entry(contender).or_default().insert(wording, reading);
+                }
+            }
+        }
+        board
+    }
+}
+
+/// How many of these questions an untuned contender answers right.
+///
+/// # Errors
+/// As [`examine`].
+pub fn recall_of(
+    desk: &Desk,
+    (contender, items): (Contender, &[Item]),
+    cancel: &Cancel,
+) -> Result<Recall> {
+    let outcomes = examine(desk, (contender, items), None, cancel, &mut |_| {})?;
+    let n_right = outcomes.iter().filter(|outcome| outcome.contains).count();
+    Ok(Recall { n_right, n: outcomes.len() })
+}

@@ -1,0 +1,154 @@
+//! Does the retriever find the right document for every question about the sample corpus?
+//!
+//! BM25 alone needs no model, so its order is recorded in `references/retrieval.json` and compared exactly:
+//! for each unseen question the documents at ranks 1 to 3. When the order changes on purpose, the failing
+//! test has written the new list and names it; look at the differences and copy it over the old one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use lorascope::cancel::Cancel;
+use lorascope::corpus::{Chunking, Corpus, Wording};
+use lorascope::error::Result;
+use lorascope::model::Encoder;
+use lorascope::rag::{Embed, Index, Indexing, Rerank};
+
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/references/retrieval.json");
+/// Where the new list goes when it differs.
+const FOUND: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/retrieval.json");
+
+/// Counts words and punctuation marks, about as many as the real tokenizer's tokens; its vectors say nothing.
+struct NoEmbedder;
+
+impl Embed for NoEmbedder {
+    fn embed(&self, texts: &[&str], _: &Cancel) -> Result<Vec<Vec<f32>>> {
+        Ok(vec![vec![1.0]; texts.len()])
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        let n_marks = text.chars().filter(char::is_ascii_punctuation).count();
+        text.split_whitespace().count() + n_marks
+    }
+
+    fn name(&self) -> &'static str {
+        "none"
+    }
+}
+
+/// The real one.
+struct MiniLm(Encoder);
+
+impl Embed for MiniLm {
+    fn embed(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
+        self.0.encode(texts, cancel)
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.0.count_tokens(text).unwrap()
+    }
+
+    fn name(&self) -> &'static str {
+        "all-minilm-l6-v2"
+    }
+}
+
+struct Lab {
+    _dir: tempfile::TempDir,
+    corpus: Corpus,
+    index: Index,
+}
+
+impl Lab {
+    fn new(embedder: impl Embed + 'static) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let corpus = Corpus::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_corpus")).unwrap();
+        let cancel = Cancel::new();
+        let indexing =
+            Indexing { embedder: Arc::new(embedder), chunking: Chunking::default(), cancel: &cancel };
+        let (index, _) = Index::open(dir.path(), &corpus, &indexing, &mut |_| {}).unwrap();
+        Self { _dir: dir, corpus, index }
+    }
+
+    /// Every question of the wording about one document, with that document's id.
+    fn questions(&self, wording: Wording) -> Vec<(&str, &str)> {
+        let facts = self.corpus.facts.iter().filter(|fact| fact.documents.len() == 1);
+        facts
+            .flat_map(|fact| {
+                let asked = fact.questions.iter().filter(|question| question.wording == wording);
+                asked.map(|question| (question.text.as_str(), fact.documents[0].as_str()))
+            })
+            .collect()
+    }
+
+    /// The documents of the three best passages.
+    fn documents(&self, question: &str, rerank: Rerank) -> Vec<String> {
+        let found = self.index.retrieve(question, 3, rerank).unwrap().passages;
+        found.into_iter().map(|passage| passage.document).collect()
+    }
+
+    /// Fails below this share, in percent, of questions whose best passage is of the right document.
+    fn assert_found(&self, wording: Wording, rerank: Rerank, percent: usize) {
+        let questions = self.questions(wording);
+        let missed: Vec<String> = questions
+            .iter()
+            .map(|&(question, right)| (question, right, self.documents(question, rerank)))
+            .filter(|(_, right, found)| found.first().is_none_or(|first| first != right))
+            .map(|(question, right, found)| format!("{question} {right}, not {found:?}"))
+            .collect();
+        let (n, n_found) = (questions.len(), questions.len() - missed.len());
+        let what = format!("{n_found} of {n} {} questions, {}", wording.name(), rerank.name());
+        assert!(n_found * 100 >= n * percent, "{what}; missed:\n{}", missed.join("\n"));
+    }
+}
+
+#[test]
+fn bm25_alone_puts_the_right_document_first() {
+    let lab = Lab::new(NoEmbedder);
+    lab.assert_found(Wording::Trained, Rerank::Off, 98);
+    lab.assert_found(Wording::Unseen, Rerank::Off, 95);
+}
+
+#[test]
+fn bm25_finds_what_was_recorded() {
+    let lab = Lab::new(NoEmbedder);
+    let questions = lab.questions(Wording::Unseen);
+    let found: Vec<(&str, Vec<String>)> =
+        questions.iter().map(|(question, _)| (*question, lab.documents(question, Rerank::Off))).collect();
+    let recorded: BTreeMap<String, Vec<String>> =
+        serde_json::from_str(&fs::read_to_string(RECORDED).unwrap_or_else(|_| "{}".into())).unwrap();
+    let differs = |(question, documents): &&(&str, Vec<String>)| recorded.get(*question) != Some(documents);
+    let difference = match found.iter().find(differs) {
+        Some((question, documents)) => {
+            let before = recorded.get(*question);
+            format!("{question}\nrecorded {before:?}\nfound    {documents:?}")
+        }
+        None if recorded.len() > found.len() => "it holds questions that are not asked any more".into(),
+        None => return,
+    };
+    fs::write(FOUND, listed(&found)).unwrap();
+    panic!("{RECORDED} differs, first here:\n{difference}\nto keep the new list:\ncp {FOUND} {RECORDED}");
+}
+
+/// JSON with one question a line, in the order of the facts.
+fn listed(found: &[(&str, Vec<String>)]) -> String {
+    let mut text = String::new();
+    for (question, documents) in found {
+        let comma = if text.is_empty() { "{" } else { ",\n" };
+        let (question, documents) = (serde_json::json!(question), serde_json::json!(documents));
+        write!(text, "{comma}{question}: {documents}").unwrap();
+    }
+    text + "}\n"
+}
+
+#[test]
+fn the_fused_order_puts_the_right_document_first() {
+    let Some(folder) = common::embedder() else { return };
+    let lab = Lab::new(MiniLm(Encoder::load(&folder).unwrap()));
+    lab.assert_found(Wording::Unseen, Rerank::Fused, 90);
+}
