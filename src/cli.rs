@@ -12,6 +12,7 @@ pub mod lab;
 pub mod models;
 pub mod open;
 pub mod progress;
+pub mod report;
 pub mod runs;
 pub mod search;
 mod table;
@@ -77,6 +78,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Say what this machine offers and what is missing.
     Doctor,
+    /// Write the charts of a run, and a page about it.
+    Report(report::ReportArgs),
 }
 
 impl Common {
@@ -95,6 +98,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => lab::run(&cli.common),
         Some(Command::Bench(args)) => bench::run(&args, &cli.common),
+        Some(Command::Report(args)) => report::run(&args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
         Some(Command::Ask(args)) => ask::run(&args, &cli.common),
         Some(Command::Eval(args)) => eval::run(&args, &cli.common),

@@ -27,6 +27,8 @@ pub mod app;
 // floor 6
 pub mod ui;
 // floor 7
+pub mod plot;
+pub mod report;
 pub mod tui;
 // floor 8
 pub mod cli;

@@ -111,9 +111,8 @@ pub(super) fn attention_portable(
         let visible = n_before + len;
         let own = |t: &Tensor| t.narrow(0, start, len);
         let seen = |t: &Tensor| Tensor::cat(&[t.narrow(0, 0, n_before)?, own(t)?], 0);
-        let heads = |t: &Tensor, n: usize| {
-            t.reshape((t.dim(0)?, n, shape.head_dim))?.transpose(0, 1)?.contiguous()
-        };
+        let heads =
+            |t: &Tensor, n: usize| t.reshape((t.dim(0)?, n, shape.head_dim))?.transpose(0, 1)?.contiguous();
         let (cos, sin) = shape.rope.tensors(visible, q.device())?;
         let turned = |t: &Tensor, first: usize| -> Result<Tensor> {
             let (half, n) = (shape.head_dim / 2, visible - first);
