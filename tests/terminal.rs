@@ -108,7 +108,8 @@ impl Drop for Terminal {
 fn write_corpus(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let mut facts = String::new();
-    for (name, town) in [("Odo Brack", "Sallowfield"), ("Una Wisk", "Pennyholm"), ("Abel Torn", "Marrowgate")] {
+    for (name, town) in [("Odo Brack", "Sallowfield"), ("Una Wisk", "Pennyholm"), ("Abel Torn", "Marrowgate")]
+    {
         let id = name.to_lowercase().replace(' ', "-");
         let text = format!("# {name}\n\n{name} was born in {town} and mends clocks there.\n");
         fs::write(folder.join(format!("{id}.md")), text).unwrap();
