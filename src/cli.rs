@@ -74,12 +74,12 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// List, show or remove runs.
     Runs(runs::RunsArgs),
-    /// Write the charts of a run, and a page about it.
-    Report(report::ReportArgs),
     /// Write what a run learnt for other programs: the adapter for PEFT, or a whole model.
     Export(export::ExportArgs),
     /// Say what this machine offers and what is missing.
     Doctor,
+    /// Write the charts of a run, and a page about it.
+    Report(report::ReportArgs),
 }
 
 impl Common {
@@ -98,13 +98,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => lab::run(&cli.common),
         Some(Command::Bench(args)) => bench::run(&args, &cli.common),
+        Some(Command::Report(args)) => report::run(&args, &cli.common),
         Some(Command::Train(args)) => train::run(&args, &cli.common),
         Some(Command::Ask(args)) => ask::run(&args, &cli.common),
         Some(Command::Eval(args)) => eval::run(&args, &cli.common),
         Some(Command::Search(args)) => search::run(&args, &cli.common),
         Some(Command::Models(args)) => models::run(args, &cli.common),
         Some(Command::Runs(args)) => runs::run(&args, &cli.common),
-        Some(Command::Report(args)) => report::run(&args, &cli.common),
         Some(Command::Export(args)) => export::run(&args, &cli.common),
         Some(Command::Doctor) => doctor::run(&cli.common),
     }

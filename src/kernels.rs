@@ -18,7 +18,7 @@ mod rope;
 
 pub use attention::{AttentionShape, CachedKeys, attend_cached, attention};
 pub use cpu::{Level, features, level};
-pub use linear::{FrozenLinear, lora_linear};
+pub use linear::{Correction, FrozenLinear, lora_linear, low_rank};
 pub use loss::{cross_entropy, token_log_probs};
 pub use mlp::swiglu;
 pub use norm::rms_norm;

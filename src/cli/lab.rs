@@ -1,5 +1,5 @@
-//! `lorascope`: the lab. Without a terminal, the same default run line by line, and the same question
-//! put to both sides.
+//! `lorascope`: what does the lab open with? Without a terminal, the same default run line by line, and
+//! the same question put to both sides.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal};

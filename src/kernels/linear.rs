@@ -1,8 +1,9 @@
 //! How is a frozen weight applied, with and without a low-rank correction?
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{is_fast, values, with_values};
@@ -38,30 +39,77 @@ impl FrozenLinear {
     }
 }
 
-/// `x Wᵀ + scaling · (x Aᵀ) Bᵀ` for `x` (n, in), frozen `W` (out, in), `lora_a` (rank, in) and `lora_b`
-/// (out, rank): LoRA (Hu et al. 2021) as PEFT computes it. `x`, `lora_a` and `lora_b` get gradients.
+/// A low-rank correction of some of a projection's outputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Correction<'a> {
+    /// The first output that it corrects; it corrects as many as `b` has rows.
+    pub start: usize,
+    /// `lora_A` (rank, in).
+    pub a: &'a Tensor,
+    /// `lora_B` (out, rank).
+    pub b: &'a Tensor,
+}
+
+/// `x Wᵀ + scaling · (x Aᵀ) Bᵀ` for `x` (n, in), frozen `W` (out, in), `A` (rank, in) and `B` (out, rank):
+/// LoRA (Hu et al. 2021) as PEFT computes it. `W` may be several projections of the same input, one below
+/// the other, each with a correction of its own or none; all corrections have one rank. `x` and the
+/// corrections get gradients.
 pub fn lora_linear(
     x: &Tensor,
     base: &FrozenLinear,
-    (lora_a, lora_b): (&Tensor, &Tensor),
+    corrections: &[Correction],
     scaling: f64,
 ) -> Result<Tensor> {
-    if is_fast(&[x, &base.weight, lora_a, lora_b]) {
-        let weight = base.weight.clone();
-        let op = Lora { weight, scaling: scaling as f32, down: OnceLock::new() };
-        return x.apply_op3(lora_a, lora_b, op);
+    let Some(first) = corrections.first() else { return base.forward(x) };
+    let lora = corrections.iter().flat_map(|c| [c.a, c.b]);
+    if !is_fast(&lora.chain([x, &base.weight]).collect::<Vec<_>>()) {
+        return lora_linear_portable(x, base, corrections, scaling);
     }
-    lora_linear_portable(x, base, (lora_a, lora_b), scaling)
+    let (weight, scaling, down) = (base.weight.clone(), scaling as f32, OnceLock::new());
+    let rank = first.a.dim(0)?;
+    let mut blocks = Vec::with_capacity(corrections.len());
+    for c in corrections {
+        let (n, own) = c.b.dims2()?;
+        if own != rank || c.a.dim(0)? != rank || c.start + n > weight.dim(0)? {
+            bail!("a correction {:?} {:?} at {} does not fit", c.a.dims(), c.b.dims(), c.start);
+        }
+        blocks.push(c.start..c.start + n);
+    }
+    let op = Lora { weight, scaling, rank, blocks, down };
+    if corrections.len() == 1 {
+        return x.apply_op3(first.a, first.b, op);
+    }
+    let a = Tensor::cat(&corrections.iter().map(|c| c.a).collect::<Vec<_>>(), 0)?;
+    let b = Tensor::cat(&corrections.iter().map(|c| c.b).collect::<Vec<_>>(), 0)?;
+    x.apply_op3(&a, &b, op)
 }
 
 pub(super) fn lora_linear_portable(
     x: &Tensor,
     base: &FrozenLinear,
-    (lora_a, lora_b): (&Tensor, &Tensor),
+    corrections: &[Correction],
     scaling: f64,
 ) -> Result<Tensor> {
-    let correction = x.matmul(&lora_a.t()?)?.matmul(&lora_b.t()?)?;
-    x.matmul(&base.weight.t()?)? + (correction * scaling)?
+    let y = x.matmul(&base.weight.t()?)?;
+    y + (low_rank(x, corrections, base.weight.dim(0)?)? * scaling)?
+}
+
+/// The corrections alone, unscaled (n, `width`), in plain candle operations.
+pub fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tensor> {
+    let zeros = |n: usize| Tensor::zeros((x.dim(0)?, n), x.dtype(), x.device());
+    let mut parts = Vec::new();
+    let mut done = 0;
+    for c in corrections {
+        if c.start > done {
+            parts.push(zeros(c.start - done)?);
+        }
+        parts.push(x.matmul(&c.a.t()?)?.matmul(&c.b.t()?)?);
+        done = c.start + c.b.dim(0)?;
+    }
+    if done < width {
+        parts.push(zeros(width - done)?);
+    }
+    Tensor::cat(&parts, 1)
 }
 
 /// `x Wᵀ` into a fresh vector; `dims` is (n, in, out).
@@ -137,9 +185,13 @@ fn input_gradient(dy: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize, u
 }
 
 struct Lora {
+    /// (out, in)
     weight: Tensor,
     scaling: f32,
-    /// `x Aᵀ` (n, rank), kept from the forward pass.
+    rank: usize,
+    /// Which outputs each correction corrects.
+    blocks: Vec<Range<usize>>,
+    /// `x Aᵀ` (n, corrections · rank), kept from the forward pass.
     down: OnceLock<Vec<f32>>,
 }
 
@@ -158,12 +210,15 @@ impl CustomOp3 for Lora {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (n, d_in, d_out) = row_dims(x_layout, &self.weight)?;
-        let (rank, _) = a_layout.shape().dims2()?;
         let (x, a, b) = (values(x, x_layout)?, values(a, a_layout)?, values(b, b_layout)?);
         let mut y = with_values(&self.weight, |w| Ok(project(x, w, (n, d_in, d_out))))?;
-        let down = project(x, a, (n, d_in, rank));
-        let up = Product::new(View::new(&down, n, rank), View::new(b, d_out, rank).t());
-        up.scaled(self.scaling).add_to(&mut y, d_out);
+        let width = self.blocks.len() * self.rank;
+        let down = project(x, a, (n, d_in, width));
+        for (j, (block, b)) in self.parts(b).enumerate() {
+            let own = View::strided(&down[j * self.rank..], (n, self.rank), width);
+            let up = Product::new(own, View::new(b, block.len(), self.rank).t());
+            up.scaled(self.scaling).add_to(&mut y[block.start..], d_out);
+        }
         let _ = self.down.set(down);
         Ok((CpuStorage::F32(y), Shape::from((n, d_out))))
     }
@@ -177,13 +232,10 @@ impl CustomOp3 for Lora {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dims = row_dims(x.layout(), &self.weight)?;
-        let rank = lora_a.dim(0)?;
         let [dx, da, db] = with_values(&self.weight, |w| {
             with_values(x, |x| {
                 with_values(lora_a, |a| {
-                    with_values(lora_b, |b| {
-                        with_values(dy, |dy| Ok(self.backward(w, (x, a, b), dy, (dims, rank))))
-                    })
+                    with_values(lora_b, |b| with_values(dy, |dy| Ok(self.backward(w, (x, a, b), dy, dims))))
                 })
             })
         })?;
@@ -193,26 +245,42 @@ impl CustomOp3 for Lora {
 }
 
 impl Lora {
-    /// With `u = dy B`: `dx = dy W + s u A`, `dA = s uᵀ x`, `dB = s dyᵀ (x Aᵀ)`.
+    /// Each correction's outputs with its part of `b`, whose parts stand one below the other.
+    fn parts<'a>(&'a self, b: &'a [f32]) -> impl Iterator<Item = (&'a Range<usize>, &'a [f32])> {
+        self.blocks.iter().scan(b, |rest, block| {
+            let (own, others) = rest.split_at(block.len() * self.rank);
+            *rest = others;
+            Some((block, own))
+        })
+    }
+
+    /// With `u = dy B` of each correction: `dx = dy W + s u A`, `dA = s uᵀ x`, `dB = s dyᵀ (x Aᵀ)`.
     fn backward(
         &self,
         weight: &[f32],
         (x, a, b): (&[f32], &[f32], &[f32]),
         dy: &[f32],
-        ((n, d_in, d_out), rank): ((usize, usize, usize), usize),
+        (n, d_in, d_out): (usize, usize, usize),
     ) -> [Vec<f32>; 3] {
-        let down = self.down.get_or_init(|| project(x, a, (n, d_in, rank)));
-        let (x, dy) = (View::new(x, n, d_in), View::new(dy, n, d_out));
-        let mut u = vec![0.0; n * rank];
-        Product::new(dy, View::new(b, d_out, rank)).write(&mut u, rank);
-        let u = View::new(&u, n, rank);
+        let (rank, width) = (self.rank, self.blocks.len() * self.rank);
+        let down = self.down.get_or_init(|| project(x, a, (n, d_in, width)));
+        let dy_of = |block: &Range<usize>| View::strided(&dy[block.start..], (n, block.len()), d_out);
+        let (mut u, mut db) = (vec![0.0; n * width], vec![0.0; b.len()]);
+        let mut rest = &mut db[..];
+        for (j, (block, b)) in self.parts(b).enumerate() {
+            let own = View::new(b, block.len(), rank);
+            Product::new(dy_of(block), own).write(&mut u[j * rank..], width);
+            let (part, others) = rest.split_at_mut(b.len());
+            rest = others;
+            let down = View::strided(&down[j * rank..], (n, rank), width);
+            Product::new(dy_of(block).t(), down).scaled(self.scaling).write(part, rank);
+        }
+        let (x, u) = (View::new(x, n, d_in), View::new(&u, n, width));
         let mut dx = vec![0.0; n * d_in];
-        Product::new(dy, View::new(weight, d_out, d_in)).write(&mut dx, d_in);
-        Product::new(u, View::new(a, rank, d_in)).scaled(self.scaling).add_to(&mut dx, d_in);
-        let mut da = vec![0.0; rank * d_in];
+        Product::new(View::new(dy, n, d_out), View::new(weight, d_out, d_in)).write(&mut dx, d_in);
+        Product::new(u, View::new(a, width, d_in)).scaled(self.scaling).add_to(&mut dx, d_in);
+        let mut da = vec![0.0; width * d_in];
         Product::new(u.t(), x).scaled(self.scaling).write(&mut da, d_in);
-        let mut db = vec![0.0; d_out * rank];
-        Product::new(dy.t(), View::new(down, n, rank)).scaled(self.scaling).write(&mut db, rank);
         [dx, da, db]
     }
 }

@@ -37,11 +37,6 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The first `rows` rows.
-    pub(super) fn first_rows(self, rows: usize) -> Self {
-        Self { rows: rows.min(self.rows), ..self }
-    }
-
     fn end(&self) -> usize {
         if self.rows == 0 || self.cols == 0 {
             return 0;

@@ -1,54 +1,55 @@
 //! How are the gate and the up projection joined?
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{is_fast, values, with_values};
-use super::elementwise::{BLOCK, exp, vectorised};
+use super::elementwise::{exp, vectorised};
 
-/// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). Both are (n, intermediate).
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if is_fast(&[gate, up]) { gate.apply_op2(up, SwiGlu) } else { swiglu_portable(gate, up) }
+/// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). The rows (n, 2 · intermediate) hold the gate,
+/// then the way up; the result is (n, intermediate).
+pub fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
+    if is_fast(&[gate_up]) { gate_up.apply_op1(SwiGlu) } else { swiglu_portable(gate_up) }
 }
 
-pub(super) fn swiglu_portable(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.silu()? * up
+pub(super) fn swiglu_portable(gate_up: &Tensor) -> Result<Tensor> {
+    let inner = gate_up.dim(1)? / 2;
+    gate_up.narrow(1, 0, inner)?.silu()? * gate_up.narrow(1, inner, inner)?
 }
 
 struct SwiGlu;
 
-impl CustomOp2 for SwiGlu {
+impl CustomOp1 for SwiGlu {
     fn name(&self) -> &'static str {
         "swiglu"
     }
 
-    fn cpu_fwd(
-        &self,
-        gate: &CpuStorage,
-        gate_layout: &Layout,
-        up: &CpuStorage,
-        up_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (gate, up) = (values(gate, gate_layout)?, values(up, up_layout)?);
-        let mut y = vec![0.0_f32; gate.len()];
-        let inputs = gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK));
-        y.par_chunks_mut(BLOCK).zip(inputs).for_each(|(y, (g, u))| {
-            forward_block(g, u, y);
+    fn cpu_fwd(&self, gate_up: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, width) = layout.shape().dims2()?;
+        let inner = width / 2;
+        let mut y = vec![0.0_f32; n * inner];
+        let rows = values(gate_up, layout)?.par_chunks(width);
+        y.par_chunks_mut(inner).zip(rows).for_each(|(y, row)| {
+            let (gate, up) = row.split_at(inner);
+            forward_row(gate, up, y);
         });
-        Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
+        Ok((CpuStorage::F32(y), Shape::from((n, inner))))
     }
 
-    fn bwd(
-        &self,
-        gate: &Tensor,
-        up: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (d_gate, d_up) =
-            with_values(gate, |g| with_values(up, |u| with_values(dy, |dy| Ok(backward(g, u, dy)))))?;
-        let tensor = |v| Tensor::from_vec(v, gate.shape(), gate.device());
-        Ok((Some(tensor(d_gate)?), Some(tensor(d_up)?)))
+    fn bwd(&self, gate_up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let inner = gate_up.dim(1)? / 2;
+        let mut gradient = vec![0.0_f32; gate_up.elem_count()];
+        with_values(gate_up, |gate_up| {
+            with_values(dy, |dy| {
+                let inputs = gate_up.par_chunks(2 * inner).zip(dy.par_chunks(inner));
+                gradient.par_chunks_mut(2 * inner).zip(inputs).for_each(|(gradient, (row, dy))| {
+                    let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
+                    backward_row((gate, up, dy), d_gate, d_up);
+                });
+                Ok(())
+            })
+        })?;
+        Ok(Some(Tensor::from_vec(gradient, gate_up.shape(), gate_up.device())?))
     }
 }
 
@@ -56,13 +57,13 @@ impl CustomOp2 for SwiGlu {
 type Inputs<'a> = (&'a [f32], &'a [f32], &'a [f32]);
 
 vectorised! {
-fn forward_block<'a>(gate: &'a [f32], up: &'a [f32], y: &'a mut [f32]) -> () {
+fn forward_row<'a>(gate: &'a [f32], up: &'a [f32], y: &'a mut [f32]) -> () {
     for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
         *y = g / (1.0 + exp(-g)) * u;
     }
 }
 
-fn backward_block<'a>(inputs: Inputs<'a>, d_gate: &'a mut [f32], d_up: &'a mut [f32]) -> () {
+fn backward_row<'a>(inputs: Inputs<'a>, d_gate: &'a mut [f32], d_up: &'a mut [f32]) -> () {
     let (gate, up, dy) = inputs;
     let outputs = d_gate.iter_mut().zip(d_up.iter_mut());
     for ((dg, du), ((&g, &u), &dy)) in outputs.zip(gate.iter().zip(up).zip(dy)) {
@@ -72,14 +73,4 @@ fn backward_block<'a>(inputs: Inputs<'a>, d_gate: &'a mut [f32], d_up: &'a mut [
         *dg = dy * u * (sigmoid + silu * (1.0 - sigmoid));
     }
 }
-}
-
-fn backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (mut d_gate, mut d_up) = (vec![0.0_f32; gate.len()], vec![0.0_f32; gate.len()]);
-    let outputs = d_gate.par_chunks_mut(BLOCK).zip(d_up.par_chunks_mut(BLOCK));
-    let inputs = gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK));
-    outputs.zip(inputs).for_each(|((dg, du), ((g, u), dy))| {
-        backward_block((g, u, dy), dg, du);
-    });
-    (d_gate, d_up)
 }

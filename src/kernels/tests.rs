@@ -98,20 +98,36 @@ fn rms_norm_keeps_the_laws() {
 #[test]
 fn swiglu_keeps_the_laws() {
     let inputs = [(noise((7, 50), 1) * 4.0).unwrap(), noise((7, 50), 2)];
-    check("swiglu", &|t| swiglu(t[0], t[1]), &|t| swiglu_portable(t[0], t[1]), &inputs);
+    let (fast, portable) =
+        (|t: &[&Tensor]| swiglu(&Tensor::cat(t, 1)?), |t: &[&Tensor]| swiglu_portable(&Tensor::cat(t, 1)?));
+    check("swiglu", &fast, &portable, &inputs);
 }
+
+type Linear = fn(&Tensor, &FrozenLinear, &[Correction], f64) -> Result<Tensor>;
 
 #[test]
 fn lora_linear_keeps_the_laws() {
     let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
-    for n in [3, 17] {
-        let inputs = [noise((n, 24), 1), noise((4, 24), 2), noise((40, 4), 4)];
-        check(
-            "lora_linear",
-            &|t| lora_linear(t[0], &base, (t[1], t[2]), 2.0),
-            &|t| lora_linear_portable(t[0], &base, (t[1], t[2]), 2.0),
-            &inputs,
-        );
+    // One correction of all outputs, and two of some of them.
+    for (n, starts) in
+        [(3, &[(0, 40)][..]), (17, &[(0, 40)]), (3, &[(0, 10), (25, 15)]), (17, &[(5, 20), (30, 10)])]
+    {
+        let mut inputs = vec![noise((n, 24), 1)];
+        for (i, &(_, rows)) in starts.iter().enumerate() {
+            inputs.extend([noise((4, 24), 2 + i as u32), noise((rows, 4), 6 + i as u32)]);
+        }
+        let corrections = |t: &[&Tensor]| -> Vec<(usize, Tensor, Tensor)> {
+            let pair = |(i, &(start, _)): (usize, &(usize, usize))| {
+                (start, t[1 + 2 * i].clone(), t[2 + 2 * i].clone())
+            };
+            starts.iter().enumerate().map(pair).collect()
+        };
+        let run = |linear: Linear, t: &[&Tensor]| {
+            let own = corrections(t);
+            let all: Vec<_> = own.iter().map(|(start, a, b)| Correction { start: *start, a, b }).collect();
+            linear(t[0], &base, &all, 2.0)
+        };
+        check("lora_linear", &|t| run(lora_linear, t), &|t| run(lora_linear_portable, t), &inputs);
     }
 }
 
@@ -153,8 +169,8 @@ fn attention_keeps_the_laws() {
         let inputs = [noise((n, 48), 1), noise((n, 16), 2), noise((n, 16), 3)];
         check(
             "attention",
-            &|t| attention(t[0], t[1], t[2], &shape),
-            &|t| attention_portable(t[0], t[1], t[2], &shape),
+            &|t| attention(&Tensor::cat(t, 1)?, &shape),
+            &|t| attention_portable(&Tensor::cat(t, 1)?, &shape),
             &inputs,
         );
     }
@@ -164,20 +180,18 @@ fn attention_keeps_the_laws() {
 fn packed_sequences_see_only_themselves() {
     let run = |start: usize, lengths: &[usize]| {
         let n = lengths.iter().sum();
-        let part = |t: Tensor| t.narrow(0, start, n).unwrap().contiguous().unwrap();
-        let (q, k, v) = (part(noise((12, 48), 1)), part(noise((12, 16), 2)), part(noise((12, 16), 3)));
-        attention(&q, &k, &v, &shape(lengths)).unwrap().to_vec2::<f32>().unwrap()
+        let qkv = noise((12, 80), 1).narrow(0, start, n).unwrap().contiguous().unwrap();
+        attention(&qkv, &shape(lengths)).unwrap().to_vec2::<f32>().unwrap()
     };
     assert_eq!(run(0, &[7, 5])[7..], run(7, &[5]));
 }
 
 #[test]
 fn a_common_start_is_seen_as_each_sequences_own() {
-    let all = [noise((12, 48), 1), noise((12, 16), 2), noise((12, 16), 3)];
+    let all = noise((12, 80), 1);
     let run = |rows: &[u32], shape: &Arc<AttentionShape>| {
         let rows = Tensor::from_slice(rows, rows.len(), &Device::Cpu).unwrap();
-        let [q, k, v] = [0, 1, 2].map(|i: usize| all[i].index_select(&rows, 0).unwrap());
-        attention(&q, &k, &v, shape).unwrap().to_vec2::<f32>().unwrap()
+        attention(&all.index_select(&rows, 0).unwrap(), shape).unwrap().to_vec2::<f32>().unwrap()
     };
     let together = run(&(0..12).collect::<Vec<_>>(), &sharing(4, &[3, 5]));
     let first = run(&[0, 1, 2, 3, 4, 5, 6], &shape(&[7]));
@@ -189,14 +203,13 @@ fn a_common_start_is_seen_as_each_sequences_own() {
 
 #[test]
 fn cached_attention_equals_uncached() {
-    let (q, k, v) = (noise((80, 48), 1), noise((80, 16), 2), noise((80, 16), 3));
-    let whole = attention(&q, &k, &v, &shape(&[80])).unwrap().to_vec2::<f32>().unwrap();
+    let qkv = noise((80, 80), 1);
+    let whole = attention(&qkv, &shape(&[80])).unwrap().to_vec2::<f32>().unwrap();
     let mut cache = CachedKeys::default();
     let mut rows = Vec::new();
     for (start, n) in [(0, 70), (70, 1), (71, 9)] {
-        let part = |t: &Tensor| t.narrow(0, start, n).unwrap();
-        let operands = (&part(&q), &part(&k), &part(&v));
-        rows.extend(attend_cached(operands, &shape(&[n]), &mut [&mut cache]).unwrap().to_vec2().unwrap());
+        let part = qkv.narrow(0, start, n).unwrap();
+        rows.extend(attend_cached(&part, &shape(&[n]), &mut [&mut cache]).unwrap().to_vec2().unwrap());
     }
     for (a, b) in rows.iter().zip(&whole) {
         assert_close("row", a, b, 1e-5);

@@ -244,11 +244,7 @@ impl Scoreboard {
 ///
 /// # Errors
 /// As [`examine`].
-pub fn recall_of(
-    desk: &Desk,
-    (contender, items): (Contender, &[Item]),
-    cancel: &Cancel,
-) -> Result<Recall> {
+pub fn recall_of(desk: &Desk, (contender, items): (Contender, &[Item]), cancel: &Cancel) -> Result<Recall> {
     let outcomes = examine(desk, (contender, items), None, cancel, &mut |_| {})?;
     let n_right = outcomes.iter().filter(|outcome| outcome.contains).count();
     Ok(Recall { n_right, n: outcomes.len() })

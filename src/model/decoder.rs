@@ -13,8 +13,8 @@ use super::config::ModelConfig;
 use super::lora::Projection;
 use super::weights::{LayerWeights, Weights};
 use crate::kernels::{
-    AttentionShape, CachedKeys, FrozenLinear, RopeTable, attend_cached, attention, lora_linear, rms_norm,
-    swiglu,
+    AttentionShape, CachedKeys, Correction, FrozenLinear, RopeTable, attend_cached, attention, lora_linear,
+    low_rank, rms_norm, swiglu,
 };
 
 /// The frozen model. Cheap to share behind an `Arc`; nothing in it ever changes.
@@ -32,7 +32,12 @@ pub struct Decoder {
 struct Layer {
     attn_norm: Tensor,
     ffn_norm: Tensor,
-    projections: [FrozenLinear; 7],
+    /// Queries, keys and values, one below the other: they read the same input.
+    qkv: FrozenLinear,
+    output: FrozenLinear,
+    /// The MLP's gate and its way up, likewise.
+    gate_up: FrozenLinear,
+    down: FrozenLinear,
 }
 
 /// An adapter applied to some rows of the input, unmerged: the rows outside see the base model.
@@ -104,8 +109,9 @@ impl Decoder {
     /// Number of frozen weights.
     pub fn n_parameters(&self) -> usize {
         let layer = |l: &Layer| {
-            let projections: usize = l.projections.iter().map(|p| p.weight().elem_count()).sum();
-            projections + l.attn_norm.elem_count() + l.ffn_norm.elem_count()
+            let projections = [&l.qkv, &l.output, &l.gate_up, &l.down];
+            let weights: usize = projections.iter().map(|p| p.weight().elem_count()).sum();
+            weights + l.attn_norm.elem_count() + l.ffn_norm.elem_count()
         };
         let head = if self.config.tie_embeddings { 0 } else { self.head.weight().elem_count() };
         let outer = self.embedding.elem_count() + self.norm.elem_count() + head;
@@ -174,7 +180,7 @@ impl Decoder {
         let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
         let mut x = self.embedding.index_select(&ids, 0)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, index, past, (lora, self.config.rms_norm_eps))?;
+            x = layer.forward(&x, index, past, (lora, &self.config))?;
         }
         rms_norm(&x, &self.norm, self.config.rms_norm_eps)
     }
@@ -183,10 +189,10 @@ impl Decoder {
 impl Layer {
     fn new(weights: LayerWeights) -> Result<Self> {
         let LayerWeights { attn_norm, q, k, v, o, ffn_norm, gate, up, down } = weights;
-        let frozen = |w: Tensor| FrozenLinear::new(&w);
-        let projections =
-            [frozen(q)?, frozen(k)?, frozen(v)?, frozen(o)?, frozen(gate)?, frozen(up)?, frozen(down)?];
-        Ok(Self { attn_norm, ffn_norm, projections })
+        let (output, down) = (FrozenLinear::new(&o)?, FrozenLinear::new(&down)?);
+        let qkv = FrozenLinear::new(&Tensor::cat(&[q, k, v], 0)?)?;
+        let gate_up = FrozenLinear::new(&Tensor::cat(&[gate, up], 0)?)?;
+        Ok(Self { attn_norm, ffn_norm, qkv, output, gate_up, down })
     }
 
     fn forward(
@@ -194,56 +200,56 @@ impl Layer {
         x: &Tensor,
         index: usize,
         past: &mut Past,
-        (lora, eps): (&[LoraRows], f64),
+        (lora, config): (&[LoraRows], &ModelConfig),
     ) -> Result<Tensor> {
-        let project = |x: &Tensor, p: Projection| project(x, &self.projections[p as usize], lora, (index, p));
-        let h = rms_norm(x, &self.attn_norm, eps)?;
-        let q = project(&h, Projection::Query)?;
-        let k = project(&h, Projection::Key)?;
-        let v = project(&h, Projection::Value)?;
+        let project = |x: &Tensor, base: &FrozenLinear, stack: &[Projection]| {
+            project(x, base, lora, (config, index, stack))
+        };
+        let h = rms_norm(x, &self.attn_norm, config.rms_norm_eps)?;
+        let qkv = project(&h, &self.qkv, &[Projection::Query, Projection::Key, Projection::Value])?;
         let attended = match past {
-            Past::Nothing(shape) => attention(&q, &k, &v, shape)?,
+            Past::Nothing(shape) => attention(&qkv, shape)?,
             Past::Cached(shape, caches) => {
                 let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
-                attend_cached((&q, &k, &v), shape, &mut keys)?
+                attend_cached(&qkv, shape, &mut keys)?
             }
         };
-        let x = (x + project(&attended, Projection::Output)?)?;
-        let h = rms_norm(&x, &self.ffn_norm, eps)?;
-        let inner = swiglu(&project(&h, Projection::Gate)?, &project(&h, Projection::Up)?)?;
-        &x + project(&inner, Projection::Down)?
+        let x = (x + project(&attended, &self.output, &[Projection::Output])?)?;
+        let h = rms_norm(&x, &self.ffn_norm, config.rms_norm_eps)?;
+        let inner = swiglu(&project(&h, &self.gate_up, &[Projection::Gate, Projection::Up])?)?;
+        &x + project(&inner, &self.down, &[Projection::Down])?
     }
 }
 
-/// The frozen projection of all rows, corrected where an adapter applies.
+/// The frozen projection of all rows, corrected where an adapter applies. `place` is the model's shape,
+/// the layer, and which projections `base` holds, one below the other.
 fn project(
     x: &Tensor,
     base: &FrozenLinear,
     lora: &[LoraRows],
-    (layer, projection): (usize, Projection),
+    place: (&ModelConfig, usize, &[Projection]),
 ) -> Result<Tensor> {
-    let n = x.dim(0)?;
+    let (n, width) = (x.dim(0)?, base.weight().dim(0)?);
     let scaling = |l: &LoraRows| l.adapter.config.scaling() * l.scale;
-    let pair = |l: &LoraRows<'_>| l.adapter.get(layer, projection).cloned().filter(|_| l.scale != 0.0);
     if let [only] = lora
         && only.rows == (0..n)
     {
-        return match pair(only) {
-            Some(pair) => lora_linear(x, base, (&pair.a, &pair.b), scaling(only)),
-            None => base.forward(x),
-        };
+        return lora_linear(x, base, &corrections(only, place), scaling(only));
     }
     let y = base.forward(x)?;
     let mut parts = Vec::new();
     let mut done = 0;
     for rows in lora {
-        let Some(pair) = pair(rows) else { continue };
+        let corrections = corrections(rows, place);
+        if corrections.is_empty() {
+            continue;
+        }
         if rows.rows.start > done {
             parts.push(y.narrow(0, done, rows.rows.start - done)?);
         }
-        let x = x.narrow(0, rows.rows.start, rows.rows.len())?.contiguous()?;
-        let correction = x.matmul(&pair.a.t()?)?.matmul(&pair.b.t()?)?;
-        parts.push((y.narrow(0, rows.rows.start, rows.rows.len())? + (correction * scaling(rows))?)?);
+        let own = |t: &Tensor| t.narrow(0, rows.rows.start, rows.rows.len());
+        let correction = (low_rank(&own(x)?.contiguous()?, &corrections, width)? * scaling(rows))?;
+        parts.push((own(&y)? + correction)?);
         done = rows.rows.end;
     }
     if parts.is_empty() {
@@ -253,4 +259,20 @@ fn project(
         parts.push(y.narrow(0, done, n - done)?);
     }
     Tensor::cat(&parts, 0)
+}
+
+/// An adapter's corrections of a stack of projections; none at scale 0.
+fn corrections<'a>(
+    lora: &'a LoraRows,
+    (config, layer, stack): (&ModelConfig, usize, &[Projection]),
+) -> Vec<Correction<'a>> {
+    let mut start = 0;
+    let mut found = Vec::with_capacity(stack.len());
+    for &projection in stack {
+        if let (Some(pair), true) = (lora.adapter.get(layer, projection), lora.scale != 0.0) {
+            found.push(Correction { start, a: &pair.a, b: &pair.b });
+        }
+        start += projection.dims(config).0;
+    }
+    found
 }

@@ -71,7 +71,8 @@ pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encod
         let all = 0..batch.tokens.len();
         let lora: Vec<_> =
             adapter.map(|adapter| LoraRows { rows: all, adapter, scale: 1.0 }).into_iter().collect();
-        let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), &lora)?.detach();
+        let hidden =
+            decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), &lora)?.detach();
         let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
         let hidden = hidden.index_select(&rows, 0)?;
         let log_probs = kernels::token_log_probs(&hidden, decoder.head(), &batch.targets)?;

@@ -121,7 +121,9 @@ impl Measuring {
             Err(Error::Cancelled) => return,
             Err(error) => tracing::warn!(%error, "a group of questions was not measured"),
             Ok(more) => {
-                for ((contender, recall), more) in Self::CONTENDERS.into_iter().zip(&mut self.recalls).zip(more) {
+                for ((contender, recall), more) in
+                    Self::CONTENDERS.into_iter().zip(&mut self.recalls).zip(more)
+                {
                     *recall = Recall { n_right: recall.n_right + more.n_right, n: recall.n + more.n };
                     shared.report(WorkerEvent::BaseRecall { contender, recall: *recall });
                 }

@@ -1,0 +1,98 @@
+//! How do new tokens look at those that were read before?
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::AttentionShape;
+use super::task::{ROWS, gather, softmax, turn_rows};
+use crate::kernels::cpu::with_values;
+use crate::kernels::matmul::{Product, View};
+use crate::kernels::rope::Turn;
+
+/// Keys (rotated) and values of one sequence in one layer, rows (n, kv heads · dim).
+#[derive(Debug, Clone, Default)]
+pub struct CachedKeys {
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl CachedKeys {
+    fn len(&self, shape: &AttentionShape) -> usize {
+        self.k.len() / shape.kv_width()
+    }
+
+    /// Forgets all rows after the first `n_values` values.
+    pub fn truncate(&mut self, n_values: usize) {
+        self.k.truncate(n_values);
+        self.v.truncate(n_values);
+    }
+}
+
+/// Attention of new rows `qkv` (n, width) to everything in their sequence's cache, to which their keys and values are
+/// added. `shape.lengths` holds the number of new rows of each sequence. No gradient; CPU only.
+pub fn attend_cached(qkv: &Tensor, shape: &AttentionShape, caches: &mut [&mut CachedKeys]) -> Result<Tensor> {
+    let out = with_values(qkv, |qkv| Ok(attend_rows(qkv, shape, caches)))?;
+    Tensor::from_vec(out, (qkv.dim(0)?, shape.q_width()), qkv.device())
+}
+
+fn attend_rows(qkv: &[f32], shape: &AttentionShape, caches: &mut [&mut CachedKeys]) -> Vec<f32> {
+    let (dim, kv_width, width) = (shape.head_dim, shape.kv_width(), shape.width());
+    let mut start = 0;
+    for (cache, &n) in caches.iter_mut().zip(&shape.lengths) {
+        let (first, old) = (cache.len(shape), cache.k.len());
+        gather(&qkv[start * width + shape.key_column(0)..], (n, kv_width, width), &mut cache.k);
+        gather(&qkv[start * width + shape.value_column(0)..], (n, kv_width, width), &mut cache.v);
+        for (i, row) in cache.k[old..].chunks_exact_mut(kv_width).enumerate() {
+            row.chunks_exact_mut(dim).for_each(|head| shape.rope.turn(head, first + i, Turn::Forward));
+        }
+        start += n;
+    }
+    let caches: Vec<&CachedKeys> = caches.iter().map(|c| &**c).collect();
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for (i, &n) in shape.lengths.iter().enumerate() {
+        starts.extend((0..shape.n_heads).map(|head| (i, at, n, head)));
+        at += n;
+    }
+    let blocks: Vec<Vec<f32>> = starts
+        .par_iter()
+        .map(|&(i, start, n, head)| {
+            attend_head(shape, caches[i], &qkv[start * width + head * dim..], (n, head))
+        })
+        .collect();
+    let mut out = vec![0.0; qkv.len() / width * shape.q_width()];
+    for (&(_, start, _, head), block) in starts.iter().zip(&blocks) {
+        for (i, row) in block.chunks_exact(dim).enumerate() {
+            let to = (start + i) * shape.q_width() + head * dim;
+            out[to..to + dim].copy_from_slice(row);
+        }
+    }
+    out
+}
+
+/// One query head of one sequence: the `n` newest rows against the whole cache.
+fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head): (usize, usize)) -> Vec<f32> {
+    let (dim, total) = (shape.head_dim, cache.len(shape));
+    let first = total - n;
+    let mut queries = Vec::with_capacity(n * dim);
+    gather(q, (n, dim, shape.width()), &mut queries);
+    turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
+    let offset = head / shape.group() * dim;
+    let mut out = vec![0.0; n * dim];
+    let mut scores = vec![0.0; ROWS.min(n) * total];
+    for from in (0..n).step_by(ROWS) {
+        let to = (from + ROWS).min(n);
+        let visible = first + to;
+        let scores = &mut scores[..(to - from) * visible];
+        let rows = View::new(&queries[from * dim..to * dim], to - from, dim);
+        let keys = View::strided(&cache.k[offset..], (visible, dim), shape.kv_width());
+        Product::new(rows, keys.t()).scaled(shape.scale()).on_one_thread().write(scores, visible);
+        for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
+            softmax(row, first + from + i + 1);
+        }
+        let values = View::strided(&cache.v[offset..], (visible, dim), shape.kv_width());
+        let product = Product::new(View::new(scores, to - from, visible), values).on_one_thread();
+        product.write(&mut out[from * dim..], dim);
+    }
+    out
+}

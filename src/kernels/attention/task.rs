@@ -1,0 +1,188 @@
+//! What does one key head do for one sequence?
+
+use super::{AttentionShape, Span};
+use crate::kernels::elementwise::{dot, exp, exp_and_sum, max_of, vectorised};
+use crate::kernels::matmul::{Product, View};
+use crate::kernels::rope::Turn;
+
+/// Query rows whose scores exist at one time.
+pub(super) const ROWS: usize = 64;
+
+/// The operands of one task, rotated, heads one after another.
+pub(super) struct Task<'a> {
+    shape: &'a AttentionShape,
+    span: Span,
+    /// Keys of the common start and of the sequence (visible, dim).
+    k: Vec<f32>,
+    /// Their values (visible, dim).
+    v: Vec<f32>,
+    /// Queries, keys and values of all rows (n, width).
+    qkv: &'a [f32],
+}
+
+impl<'a> Task<'a> {
+    pub(super) fn new(shape: &'a AttentionShape, span: Span, qkv: &'a [f32]) -> Self {
+        let (dim, width) = (shape.head_dim, shape.width());
+        let seen = |column: usize| {
+            let mut rows = Vec::with_capacity((span.n_before + span.len) * dim);
+            gather(&qkv[column..], (span.n_before, dim, width), &mut rows);
+            gather(&qkv[span.start * width + column..], (span.len, dim, width), &mut rows);
+            rows
+        };
+        let (mut k, v) = (seen(shape.key_column(span.kv_head)), seen(shape.value_column(span.kv_head)));
+        turn_rows(shape, &mut k, (dim, 0), Turn::Forward);
+        Self { shape, span, k, v, qkv }
+    }
+
+    /// Keys that the rows before `to` see.
+    fn visible(&self, to: usize) -> usize {
+        self.span.n_before + to
+    }
+
+    /// The rotated queries of one head of the group (len, dim).
+    fn queries(&self, g: usize) -> Vec<f32> {
+        let (dim, width) = (self.shape.head_dim, self.shape.width());
+        let Span { start, len, n_before, .. } = self.span;
+        let mut rows = Vec::with_capacity(len * dim);
+        gather(&self.qkv[start * width + self.head(g) * dim..], (len, dim, width), &mut rows);
+        turn_rows(self.shape, &mut rows, (dim, n_before), Turn::Forward);
+        rows
+    }
+
+    /// The query head `g` of the group, among all.
+    fn head(&self, g: usize) -> usize {
+        self.span.kv_head * self.shape.group() + g
+    }
+
+    /// Where the first value of a head of the group stands in the output and its gradient.
+    fn offset(&self, g: usize) -> usize {
+        self.span.start * self.shape.q_width() + self.head(g) * self.shape.head_dim
+    }
+
+    /// Unscaled scores of rows `from..to` against the keys they see, written to `scores` row by row.
+    fn scores(&self, q: &[f32], (from, to): (usize, usize), scores: &mut [f32]) {
+        let (dim, visible) = (self.shape.head_dim, self.visible(to));
+        let rows = View::new(&q[from * dim..to * dim], to - from, dim);
+        let keys = View::new(&self.k[..visible * dim], visible, dim);
+        Product::new(rows, keys.t()).scaled(self.shape.scale()).on_one_thread().write(scores, visible);
+    }
+
+    /// Output of the group (len, group · dim) and its log-sums.
+    pub(super) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+        let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
+        let width = group * dim;
+        let (mut out, mut log_sums) = (vec![0.0; len * width], vec![0.0; group * len]);
+        let mut scores = vec![0.0; ROWS.min(len) * self.visible(len)];
+        for g in 0..group {
+            let q = self.queries(g);
+            for from in (0..len).step_by(ROWS) {
+                let to = (from + ROWS).min(len);
+                let visible = self.visible(to);
+                let scores = &mut scores[..(to - from) * visible];
+                self.scores(&q, (from, to), scores);
+                for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
+                    log_sums[g * len + from + i] = softmax(row, self.visible(from + i + 1));
+                }
+                let v = View::new(&self.v[..visible * dim], visible, dim);
+                let product = Product::new(View::new(scores, to - from, visible), v).on_one_thread();
+                product.write(&mut out[from * width + g * dim..], width);
+            }
+        }
+        (out, log_sums)
+    }
+
+    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim).
+    pub(super) fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Vec<f32>; 3] {
+        let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
+        let (width, stride, all) = (group * dim, self.shape.q_width(), self.visible(len));
+        let mut dq = vec![0.0; len * width];
+        let (mut dk, mut dv) = (vec![0.0; all * dim], vec![0.0; all * dim]);
+        let (mut p, mut ds) = (vec![0.0; ROWS.min(len) * all], vec![0.0; ROWS.min(len) * all]);
+        for g in 0..group {
+            let (q, offset) = (self.queries(g), self.offset(g));
+            for from in (0..len).step_by(ROWS) {
+                let to = (from + ROWS).min(len);
+                let (n, visible) = (to - from, self.visible(to));
+                let (p, ds) = (&mut p[..n * visible], &mut ds[..n * visible]);
+                self.scores(&q, (from, to), p);
+                let rows = offset + from * stride;
+                let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
+                let v = View::new(&self.v[..visible * dim], visible, dim);
+                Product::new(d_rows, v.t()).on_one_thread().write(ds, visible);
+                for i in 0..n {
+                    let (at, row) = (rows + i * stride, i * visible..(i + 1) * visible);
+                    let delta = vector_dot(&out[at..at + dim], &d_out[at..at + dim]);
+                    let sums = (log_sums[g * len + from + i], delta);
+                    softmax_backward((&mut p[row.clone()], &mut ds[row]), self.visible(from + i + 1), sums);
+                }
+                let (p, ds) = (View::new(p, n, visible), View::new(ds, n, visible));
+                let scale = self.shape.scale();
+                let keys = View::new(&self.k[..visible * dim], visible, dim);
+                let queries = View::new(&q[from * dim..to * dim], n, dim);
+                let dq = &mut dq[from * width + g * dim..];
+                Product::new(ds, keys).scaled(scale).on_one_thread().write(dq, width);
+                Product::new(ds.t(), queries).scaled(scale).on_one_thread().add_to(&mut dk, dim);
+                Product::new(p.t(), d_rows).on_one_thread().add_to(&mut dv, dim);
+            }
+        }
+        turn_rows(self.shape, &mut dq, (width, self.span.n_before), Turn::Back);
+        turn_rows(self.shape, &mut dk, (dim, 0), Turn::Back);
+        [dq, dk, dv]
+    }
+}
+
+/// Appends `n` rows of `width` values, which stand `stride` apart, to `rows`.
+pub(super) fn gather(from: &[f32], (n, width, stride): (usize, usize, usize), rows: &mut Vec<f32>) {
+    for i in 0..n {
+        rows.extend_from_slice(&from[i * stride..i * stride + width]);
+    }
+}
+
+vectorised! {
+    /// Turns every head of rows; `place` is their width and the position of the first.
+    pub(super) fn turn_rows<'a>(shape: &'a AttentionShape, rows: &'a mut [f32], place: (usize, usize), turn: Turn) -> () {
+        for (row, position) in rows.chunks_exact_mut(place.0).zip(place.1..) {
+            for head in row.chunks_exact_mut(shape.head_dim) {
+                shape.rope.turn(head, position, turn);
+            }
+        }
+    }
+
+    fn vector_dot<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
+        dot(a, b)
+    }
+
+    /// Softmax in place; returns the log of the sum of exponentials.
+    fn softmax_row<'a>(row: &'a mut [f32]) -> f32 {
+        let shift = max_of(row);
+        let sum = exp_and_sum(row, shift);
+        let inverse = 1.0 / sum;
+        for v in row.iter_mut() {
+            *v *= inverse;
+        }
+        sum.ln() + shift
+    }
+
+    /// Turns scores into probabilities, and their gradient into that of the scores. `sums` is the log of
+    /// the sum of exponentials, and the output's product with its gradient.
+    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], sums: (f32, f32)) -> () {
+        for (p, ds) in p.iter_mut().zip(ds) {
+            *p = exp(*p - sums.0);
+            *ds = *p * (*ds - sums.1);
+        }
+    }
+}
+
+/// Softmax of the first `visible` scores, zero after them; returns the log of the sum of exponentials.
+pub(super) fn softmax(row: &mut [f32], visible: usize) -> f32 {
+    let (seen, hidden) = row.split_at_mut(visible);
+    hidden.fill(0.0);
+    softmax_row(seen)
+}
+
+/// Turns scores into probabilities and `dP` into `dS = P (dP - delta)`.
+fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, (log_sum, delta): (f32, f32)) {
+    p[visible..].fill(0.0);
+    ds[visible..].fill(0.0);
+    softmax_backward_row(&mut p[..visible], &mut ds[..visible], (log_sum, delta));
+}
