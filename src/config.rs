@@ -21,6 +21,8 @@ pub struct Settings {
     pub corpus: Option<PathBuf>,
     /// What a run trains on: `documents`, `qa`.
     pub recipe: Option<String>,
+    /// Tokens of a chunk at most, as the embedder counts them.
+    pub chunk_tokens: Option<usize>,
     /// The colours of the lab.
     pub theme: Option<ThemeName>,
     /// What a run starts with unless told otherwise.
@@ -121,6 +123,7 @@ impl Settings {
         env.set("LORASCOPE_MODEL", &mut self.model)?;
         env.set("LORASCOPE_CORPUS", &mut self.corpus)?;
         env.set("LORASCOPE_RECIPE", &mut self.recipe)?;
+        env.set("LORASCOPE_CHUNK_TOKENS", &mut self.chunk_tokens)?;
         if self.theme.is_none() && variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
             self.theme = Some(ThemeName::Mono);
         }
@@ -144,6 +147,12 @@ impl Settings {
 
     /// Refuses values that no part of the program could use.
     fn checked(self) -> Result<Self> {
+        if let Some(n) = self.chunk_tokens.filter(|n| !(16..=512).contains(n)) {
+            return Err(Error::refused(
+                format!("chunks of {n} tokens are out of range"),
+                "set chunk_tokens to 16 to 512",
+            ));
+        }
         let timeout = self.hub.connect_timeout_s.unwrap_or(4.0);
         if !(timeout > 0.0 && timeout <= 3600.0) {
             return Err(Error::refused(

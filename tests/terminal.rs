@@ -120,7 +120,7 @@ fn write_corpus(folder: &Path) {
                 {"wording": "unseen", "question": format!("What is the birthplace of {name}?")},
             ],
         });
-        facts.push_str(&format!("{fact}\n"));
+        facts.extend([fact.to_string().as_str(), "\n"]);
     }
     fs::write(folder.join("facts.jsonl"), facts).unwrap();
 }

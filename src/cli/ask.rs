@@ -8,7 +8,7 @@ use serde_json::json;
 use super::open::{AdapterFlags, AdapterPlace};
 use super::{Common, cancel_on_signals, open, say, say_json};
 use crate::cancel::Cancel;
-use crate::corpus::{Corpus, contains_gold};
+use crate::corpus::{Chunking, Corpus, contains_gold};
 use crate::error::Error;
 use crate::hub::Store;
 use crate::lab::{Answer, AnswerEvent, Contender, Desk, Tuned, answer, gold_of};
@@ -97,7 +97,7 @@ pub fn run(args: &AskArgs, common: &Common) -> anyhow::Result<ExitCode> {
     }
     let sampling = args.sampling.sampling()?;
     let opened = Opened::new(&args.contender, &args.adapter, common, &cancel)?;
-    let form = PromptForm { max_passages: args.top.unwrap_or(opened.form.max_passages), ..opened.form };
+    let form = opened.form(args.top);
     let desk = Desk { form, rerank: args.rerank, sampling, ..opened.desk() };
     let mut failed = Vec::new();
     let streams = opened.contenders.len() == 1 && !common.json;
@@ -200,11 +200,20 @@ impl Opened {
         let store = Store::open(&paths, &settings.hub)?;
         let (model, files) = open::model(&paths, &settings, cancel)?;
         let retrieves = contenders.iter().any(|c| c.retrieves());
-        let index = if retrieves { Some(open::index(&paths, &store, &corpus, cancel)?) } else { None };
+        let index = if retrieves {
+            Some(open::index((&paths, Chunking::of(settings.chunk_tokens)), &store, &corpus, cancel)?)
+        } else {
+            None
+        };
         let load = |place: &AdapterPlace| Adapter::load(&place.folder, model.decoder.config());
         let adapter = place.as_ref().map(load).transpose()?;
         let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
         Ok(Self { contenders, model, corpus, place, index, form, adapter })
+    }
+
+    /// The form that suits the model, with another number of passages where one is wished.
+    pub(super) fn form(&self, top: Option<usize>) -> PromptForm {
+        PromptForm { max_passages: top.unwrap_or(self.form.max_passages), ..self.form }
     }
 
     /// What answers are made with: greedy, fused order, the form that suits the model.

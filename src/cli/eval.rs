@@ -34,6 +34,9 @@ pub struct EvalArgs {
     /// The fine-tuned weights.
     #[command(flatten)]
     pub adapter: AdapterFlags,
+    /// Passages put before the model; what suits it if not given.
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
     /// How passages are put in order: fused, cosine or off.
     #[arg(long, default_value = "fused")]
     pub rerank: Rerank,
@@ -85,7 +88,8 @@ fn examined(
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Outcome>> {
     let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
-    let desk = Desk { rerank: args.rerank, sampling, ..opened.desk() };
+    let form = opened.form(args.top);
+    let desk = Desk { form, rerank: args.rerank, sampling, ..opened.desk() };
     let mut progress = Progress::new();
     let mut outcomes = Vec::new();
     for &contender in &opened.contenders {

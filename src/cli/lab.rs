@@ -16,7 +16,7 @@ use super::train::{self, TrainArgs, TrainFlags};
 use super::{Common, open, say};
 use crate::app::{App, Goodbye, Look, Setup};
 use crate::config::{Settings, ThemeName};
-use crate::corpus::{Corpus, Wording};
+use crate::corpus::{Chunking, Corpus, Wording};
 use crate::error::Error;
 use crate::hub::Store;
 use crate::paths::Paths;
@@ -71,7 +71,13 @@ fn say_what_next(run: &Path) -> anyhow::Result<()> {
 fn site(paths: &Paths, settings: &Settings) -> anyhow::Result<Site> {
     let store = Store::open(paths, &settings.hub)?;
     let model = settings.model.clone().unwrap_or_else(|| store.manifest().default_decoder.clone());
-    Ok(Site { corpus: open::corpus_folder(paths, settings)?, paths: paths.clone(), store, model })
+    Ok(Site {
+        corpus: open::corpus_folder(paths, settings)?,
+        chunking: Chunking::of(settings.chunk_tokens),
+        paths: paths.clone(),
+        store,
+        model,
+    })
 }
 
 fn setup(site: &Site, settings: &Settings, log: Option<PathBuf>) -> anyhow::Result<Setup> {

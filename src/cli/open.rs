@@ -85,13 +85,18 @@ pub fn corpus(paths: &Paths, settings: &Settings) -> anyhow::Result<Corpus> {
 ///
 /// # Errors
 /// When the embedder cannot be had, the index cannot be written, or `cancel` was set meanwhile.
-pub fn index(paths: &Paths, store: &Store, corpus: &Corpus, cancel: &Cancel) -> anyhow::Result<Index> {
+pub fn index(
+    (paths, chunking): (&Paths, Chunking),
+    store: &Store,
+    corpus: &Corpus,
+    cancel: &Cancel,
+) -> anyhow::Result<Index> {
     let mut progress = Progress::new();
     let embedder = &store.manifest().default_embedder;
     let files = hub::resolve(store, embedder, cancel, &mut |event| progress.fetch(&event))?;
     cancel.check()?;
     let embedder = Arc::new(Embedder::load(&files.path, &files.name)?);
-    let indexing = Indexing { embedder, chunking: Chunking::default(), cancel };
+    let indexing = Indexing { embedder, chunking, cancel };
     let folder = Index::folder(&paths.indexes(), corpus, &indexing);
     let (index, summary) =
         Index::open(&folder, corpus, &indexing, &mut |event| progress.update(&index_line(event)))?;

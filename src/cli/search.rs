@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, cancel_on_signals, open, say, say_json};
+use crate::corpus::Chunking;
 use crate::hub::Store;
 use crate::rag::{Passage, Rerank, Retrieval};
 
@@ -29,7 +30,7 @@ pub fn run(args: &SearchArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let (paths, settings) = common.settings()?;
     let corpus = open::corpus(&paths, &settings)?;
     let store = Store::open(&paths, &settings.hub)?;
-    let index = open::index(&paths, &store, &corpus, &cancel)?;
+    let index = open::index((&paths, Chunking::of(settings.chunk_tokens)), &store, &corpus, &cancel)?;
     let Retrieval { passages, timings } = index.retrieve(&args.query, args.top, args.rerank)?;
     if common.json {
         say_json(&json!({"query": args.query, "passages": passages, "timings_ms": timings}))?;

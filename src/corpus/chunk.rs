@@ -24,6 +24,13 @@ impl Default for Chunking {
     }
 }
 
+impl Chunking {
+    /// Chunks of so many tokens, or as many as usual.
+    pub fn of(max_tokens: Option<usize>) -> Self {
+        max_tokens.map_or_else(Self::default, |max_tokens| Self { max_tokens })
+    }
+}
+
 /// A token-bounded piece of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {

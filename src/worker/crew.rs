@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{AskId, AskOrder, TrainOrder, WorkerEvent, Workers, answerer, librarian, priority, trainer};
 use crate::cancel::Cancel;
-use crate::corpus::Corpus;
+use crate::corpus::{Chunking, Corpus};
 use crate::error::{Error, Result};
 use crate::hub::Store;
 use crate::model::LanguageModel;
@@ -36,6 +36,8 @@ pub struct Site {
     pub model: String,
     /// The folder of documents.
     pub corpus: PathBuf,
+    /// How they are cut.
+    pub chunking: Chunking,
 }
 
 /// What the lab works with, once it is there.

@@ -6,7 +6,7 @@ use std::thread;
 use super::crew::{Shared, Stock};
 use super::{FetchEvent, IndexEvent, WorkerEvent};
 use crate::cancel::Cancel;
-use crate::corpus::{Chunking, Corpus, Question, Wording};
+use crate::corpus::{Corpus, Question, Wording};
 use crate::error::{Error, Result};
 use crate::hub::{self, ModelFiles};
 use crate::model::LanguageModel;
@@ -73,7 +73,7 @@ fn stock(model: LanguageModel, files: &ModelFiles, (corpus, index): (Corpus, Ind
 fn indexed(shared: &Shared, corpus: &Corpus, embedder: Embedder) -> Result<Index> {
     let cancel = Cancel::clone(&shared.fetching);
     let indexing =
-        Indexing { embedder: std::sync::Arc::new(embedder), chunking: Chunking::default(), cancel: &cancel };
+        Indexing { embedder: std::sync::Arc::new(embedder), chunking: shared.site.chunking, cancel: &cancel };
     let folder = Index::folder(&shared.site.paths.indexes(), corpus, &indexing);
     let mut watch = |progress: IndexProgress| {
         if let IndexProgress::Embedding { done, total } = progress {
