@@ -41,9 +41,10 @@ pub(crate) fn clock(seconds: f64) -> String {
     }
 }
 
-/// Seconds in words for a wait: `12 s`, `3 min`.
+/// Seconds in words for a wait: `12 s`, `3 min`. A day and more is a first guess that means nothing.
 pub(crate) fn wait(seconds: f64) -> String {
-    if !seconds.is_finite() {
+    const A_DAY: f64 = 86_400.0;
+    if seconds.is_nan() || seconds > A_DAY {
         "some time".to_owned()
     } else if seconds < 100.0 {
         format!("{:.0} s", seconds.max(0.0).ceil())
