@@ -6,22 +6,27 @@
 //! Candle's own fused operators cut the gradient and are not used.
 
 mod attention;
+mod buffer;
 mod cpu;
 mod elementwise;
+mod layer;
 mod linear;
 mod loss;
 mod matmul;
 mod mlp;
 mod norm;
+mod packed;
 mod peak;
 mod rope;
 
-pub use attention::{AttentionShape, CachedKeys, attend_cached, attention};
+pub use attention::{AttentionShape, CachedKeys, attend_cached};
+pub use buffer::release_buffers;
 pub use cpu::{Level, features, level};
-pub use linear::{Correction, FrozenLinear, lora_linear, low_rank};
+pub use layer::{FrozenLayer, LayerCorrections, decoder_layer};
+pub use linear::{CorrectedRows, Correction, FrozenLinear, corrected};
 pub use loss::{cross_entropy, token_log_probs};
 pub use mlp::swiglu;
-pub use norm::rms_norm;
+pub use norm::{RmsNorm, rms_norm};
 pub use peak::{MemoryTrial, ProductTrial};
 pub use rope::RopeTable;
 

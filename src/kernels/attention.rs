@@ -76,6 +76,18 @@ impl AttentionShape {
         self.q_width() + self.kv_width() + kv_head * self.head_dim
     }
 
+    /// Refuses a number of rows, or positions, that it is not made for.
+    pub(super) fn check(&self, n: usize) -> Result<()> {
+        if self.n_shared + self.lengths.iter().sum::<usize>() != n {
+            bail!("{n} rows for {} and sequences of {:?}", self.n_shared, self.lengths);
+        }
+        let longest = self.n_shared + self.lengths.iter().max().copied().unwrap_or(0);
+        if longest > self.rope.n_positions() {
+            bail!("a sequence of {longest} tokens; the model takes {}", self.rope.n_positions());
+        }
+        Ok(())
+    }
+
     fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
@@ -101,20 +113,14 @@ impl AttentionShape {
 /// Attention of rows `qkv` (n, width): the queries of all heads, then the keys, then the values of all
 /// key heads, before rotation. The result is (n, heads · dim).
 pub fn attention(qkv: &Tensor, shape: &Arc<AttentionShape>) -> Result<Tensor> {
-    if shape.n_shared + shape.lengths.iter().sum::<usize>() != qkv.dim(0)? {
-        bail!("{} rows for {} and sequences of {:?}", qkv.dim(0)?, shape.n_shared, shape.lengths);
-    }
-    let longest = shape.n_shared + shape.lengths.iter().max().copied().unwrap_or(0);
-    if longest > shape.rope.n_positions() {
-        bail!("a sequence of {longest} tokens; the model takes {}", shape.rope.n_positions());
-    }
+    shape.check(qkv.dim(0)?)?;
     if is_fast(&[qkv]) {
         return qkv.apply_op1(Attention { shape: shape.clone(), log_sums: OnceLock::new() });
     }
     attention_portable(qkv, shape)
 }
 
-pub(super) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result<Tensor> {
+pub(in crate::kernels) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result<Tensor> {
     let (q, kv) = (shape.q_width(), shape.kv_width());
     let (q, k, v) = (&qkv.narrow(1, 0, q)?, &qkv.narrow(1, q, kv)?, &qkv.narrow(1, q + kv, kv)?);
     let mut outputs = Vec::new();
@@ -174,46 +180,65 @@ fn scatter(span: Span, block: &[f32], (rows, width): (&mut [f32], usize), column
     }
 }
 
+/// For each task, the log of the sum of exponentials of each (head of the group, row).
+pub(super) type LogSums = Vec<Vec<f32>>;
+
+/// The outputs (n, heads · dim) of rows `qkv`, into `out`.
+pub(super) fn attend(qkv: &[f32], shape: &AttentionShape, out: &mut [f32]) -> LogSums {
+    let tasks = shape.tasks();
+    let run = |span: &Span| Task::new(shape, *span, qkv).forward();
+    let (blocks, log_sums): (Vec<_>, Vec<_>) = tasks.par_iter().map(run).unzip();
+    let (q_width, group) = (shape.q_width(), shape.group() * shape.head_dim);
+    for (span, block) in tasks.iter().zip(&blocks) {
+        scatter(*span, block, (out, q_width), (span.kv_head * group, group));
+    }
+    log_sums
+}
+
+/// The gradient of `qkv`, into `d_qkv`, from that of the outputs.
+pub(super) fn attend_backward(
+    (qkv, out, d_out): (&[f32], &[f32], &[f32]),
+    shape: &AttentionShape,
+    log_sums: &LogSums,
+    d_qkv: &mut [f32],
+) {
+    let tasks = shape.tasks();
+    let run =
+        |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
+    let gradients: Vec<[Vec<f32>; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
+    let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
+    // The start that all have in common comes first and is written; the others add to it.
+    for (span, [dq, dk, dv]) in tasks.iter().zip(&gradients) {
+        scatter(*span, dq, (d_qkv, width), (span.kv_head * group, group));
+        scatter(*span, dk, (d_qkv, width), (shape.key_column(span.kv_head), dim));
+        scatter(*span, dv, (d_qkv, width), (shape.value_column(span.kv_head), dim));
+    }
+}
+
 impl CustomOp1 for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (shape, tasks) = (&self.shape, self.shape.tasks());
         let qkv = values(qkv, layout)?;
-        let run = |span: &Span| Task::new(shape, *span, qkv).forward();
-        let (blocks, log_sums): (Vec<_>, Vec<_>) = tasks.par_iter().map(run).unzip();
-        let _ = self.log_sums.set(log_sums);
-        let (n, q_width, group) =
-            (qkv.len() / shape.width(), shape.q_width(), shape.group() * shape.head_dim);
-        let mut out = vec![0.0; n * q_width];
-        for (span, block) in tasks.iter().zip(&blocks) {
-            scatter(*span, block, (&mut out, q_width), (span.kv_head * group, group));
-        }
-        Ok((CpuStorage::F32(out), Shape::from((n, q_width))))
+        let dims = (qkv.len() / self.shape.width(), self.shape.q_width());
+        let mut out = vec![0.0; dims.0 * dims.1];
+        let _ = self.log_sums.set(attend(qkv, &self.shape, &mut out));
+        Ok((CpuStorage::F32(out), Shape::from(dims)))
     }
 
     fn bwd(&self, qkv: &Tensor, out: &Tensor, d_out: &Tensor) -> Result<Option<Tensor>> {
-        let (shape, tasks) = (&self.shape, self.shape.tasks());
         let Some(log_sums) = self.log_sums.get() else { bail!("attention: backward before forward") };
-        let gradients: Vec<[Vec<f32>; 3]> = with_values(qkv, |qkv| {
+        let mut d_qkv = vec![0.0; qkv.elem_count()];
+        with_values(qkv, |qkv| {
             with_values(out, |out| {
                 with_values(d_out, |d_out| {
-                    let run = |(span, sums): (&Span, &Vec<f32>)| {
-                        Task::new(shape, *span, qkv).backward(out, d_out, sums)
-                    };
-                    Ok(tasks.par_iter().zip(log_sums).map(run).collect())
+                    attend_backward((qkv, out, d_out), &self.shape, log_sums, &mut d_qkv);
+                    Ok(())
                 })
             })
         })?;
-        let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
-        let mut d_qkv = vec![0.0; qkv.elem_count()];
-        for (span, [dq, dk, dv]) in tasks.iter().zip(&gradients) {
-            scatter(*span, dq, (&mut d_qkv, width), (span.kv_head * group, group));
-            scatter(*span, dk, (&mut d_qkv, width), (shape.key_column(span.kv_head), dim));
-            scatter(*span, dv, (&mut d_qkv, width), (shape.value_column(span.kv_head), dim));
-        }
         Ok(Some(Tensor::from_vec(d_qkv, qkv.shape(), qkv.device())?))
     }
 }

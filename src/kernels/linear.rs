@@ -1,14 +1,15 @@
 //! How is a frozen weight applied, with and without a low-rank correction?
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{is_fast, values, with_values};
 use super::elementwise::{dot, vectorised};
 use super::matmul::{Product, View};
+use super::packed::{Packed, Rows};
 
 /// Rows up to which reading the weight once, row by row, beats a packed product.
 const THIN_ROWS: usize = 4;
@@ -16,26 +17,119 @@ const THIN_ROWS: usize = 4;
 /// A projection whose weight is never trained: no gradient of it is computed or stored.
 #[derive(Debug, Clone)]
 pub struct FrozenLinear {
-    weight: Tensor,
+    /// (out, in)
+    dims: (usize, usize),
+    weight: Weight,
+}
+
+#[derive(Debug, Clone)]
+enum Weight {
+    /// As it came (out, in).
+    Rows(Tensor),
+    Packed(Arc<PackedWeight>),
+}
+
+/// A weight ready for products: for the way up, and, once there was one, for the way down.
+#[derive(Debug)]
+pub(super) struct PackedWeight {
+    /// `Wᵀ` (in, out).
+    forward: Packed,
+    /// `W` (out, in).
+    backward: OnceLock<Packed>,
+}
+
+impl PackedWeight {
+    pub(super) fn forward(&self) -> &Packed {
+        &self.forward
+    }
+
+    pub(super) fn backward(&self) -> &Packed {
+        self.backward.get_or_init(|| self.forward.transposed())
+    }
 }
 
 impl FrozenLinear {
-    /// `weight` is (out, in); it is detached from any graph.
+    /// Takes a weight (out, in), detached from any graph, and packs it where the own operators run.
     pub fn new(weight: &Tensor) -> Result<Self> {
-        Ok(Self { weight: weight.detach().contiguous()? })
+        let weight = weight.detach().contiguous()?;
+        if !is_fast(&[&weight]) {
+            return Self::in_rows(&weight);
+        }
+        let (d_out, d_in) = weight.dims2()?;
+        let forward = with_values(&weight, |w| Ok(Packed::new(View::new(w, d_out, d_in).t())))?;
+        let packed = PackedWeight { forward, backward: OnceLock::new() };
+        Ok(Self { dims: (d_out, d_in), weight: Weight::Packed(Arc::new(packed)) })
     }
 
-    /// The weight (out, in).
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
+    /// Leaves a weight (out, in) as it is: one whose rows are also looked up, as the embedding's.
+    pub fn in_rows(weight: &Tensor) -> Result<Self> {
+        let weight = weight.detach().contiguous()?;
+        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight) })
+    }
+
+    /// (out, in) of the weight.
+    pub fn dims(&self) -> (usize, usize) {
+        self.dims
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.weight, Weight::Packed(_))
+    }
+
+    pub(super) fn packed(&self) -> Result<&PackedWeight> {
+        match &self.weight {
+            Weight::Packed(packed) => Ok(packed),
+            Weight::Rows(_) => bail!("a weight {:?} is not packed", self.dims),
+        }
+    }
+
+    /// The weight (out, in); a packed one is unpacked into a copy.
+    pub fn weight(&self) -> Result<Tensor> {
+        let (d_out, d_in) = self.dims;
+        match &self.weight {
+            Weight::Rows(weight) => Ok(weight.clone()),
+            Weight::Packed(packed) => {
+                let at = |i: usize| packed.forward.at(i % d_in, i / d_in);
+                Tensor::from_vec((0..d_out * d_in).map(at).collect(), self.dims, &candle_core::Device::Cpu)
+            }
+        }
     }
 
     /// `x Wᵀ` for `x` (n, in): (n, out). Only `x` gets a gradient.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if is_fast(&[x, &self.weight]) {
-            return x.apply_op1(Frozen { weight: self.weight.clone() });
+        if is_fast(&[x]) {
+            return x.apply_op1(self.clone());
         }
-        x.matmul(&self.weight.t()?)
+        x.matmul(&self.weight()?.t()?)
+    }
+}
+
+impl CustomOp1 for FrozenLinear {
+    fn name(&self) -> &'static str {
+        "frozen-linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, _) = layout.shape().dims2()?;
+        let (x, (d_out, d_in)) = (values(storage, layout)?, self.dims);
+        let y = match &self.weight {
+            Weight::Rows(weight) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out))))?,
+            Weight::Packed(packed) => packed.forward.multiply_all(Rows::new(x, d_in), n),
+        };
+        Ok((CpuStorage::F32(y), Shape::from((n, d_out))))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let (n, (d_out, d_in)) = (x.dim(0)?, self.dims);
+        let dx = with_values(dy, |dy| match &self.weight {
+            Weight::Rows(weight) => with_values(weight, |w| {
+                let mut dx = vec![0.0; n * d_in];
+                Product::new(View::new(dy, n, d_out), View::new(w, d_out, d_in)).write(&mut dx, d_in);
+                Ok(dx)
+            }),
+            Weight::Packed(packed) => Ok(packed.backward().multiply_all(Rows::new(dy, d_out), n)),
+        })?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }
 
@@ -50,52 +144,35 @@ pub struct Correction<'a> {
     pub b: &'a Tensor,
 }
 
+/// Some rows of an input and the corrections of their projection.
+#[derive(Debug, Clone)]
+pub struct CorrectedRows<'a> {
+    /// The rows; those in no range stay as the base has them.
+    pub rows: Range<usize>,
+    /// The corrections.
+    pub corrections: Vec<Correction<'a>>,
+    /// What they are multiplied by.
+    pub scaling: f64,
+}
+
 /// `x Wᵀ + scaling · (x Aᵀ) Bᵀ` for `x` (n, in), frozen `W` (out, in), `A` (rank, in) and `B` (out, rank):
 /// LoRA (Hu et al. 2021) as PEFT computes it. `W` may be several projections of the same input, one below
-/// the other, each with a correction of its own or none; all corrections have one rank. `x` and the
-/// corrections get gradients.
+/// the other, each with a correction of its own or none. In plain operations: `x` and the corrections get gradients.
 pub fn lora_linear(
     x: &Tensor,
     base: &FrozenLinear,
     corrections: &[Correction],
     scaling: f64,
 ) -> Result<Tensor> {
-    let Some(first) = corrections.first() else { return base.forward(x) };
-    let lora = corrections.iter().flat_map(|c| [c.a, c.b]);
-    if !is_fast(&lora.chain([x, &base.weight]).collect::<Vec<_>>()) {
-        return lora_linear_portable(x, base, corrections, scaling);
+    let y = base.forward(x)?;
+    if corrections.is_empty() {
+        return Ok(y);
     }
-    let (weight, scaling, down) = (base.weight.clone(), scaling as f32, OnceLock::new());
-    let rank = first.a.dim(0)?;
-    let mut blocks = Vec::with_capacity(corrections.len());
-    for c in corrections {
-        let (n, own) = c.b.dims2()?;
-        if own != rank || c.a.dim(0)? != rank || c.start + n > weight.dim(0)? {
-            bail!("a correction {:?} {:?} at {} does not fit", c.a.dims(), c.b.dims(), c.start);
-        }
-        blocks.push(c.start..c.start + n);
-    }
-    let op = Lora { weight, scaling, rank, blocks, down };
-    if corrections.len() == 1 {
-        return x.apply_op3(first.a, first.b, op);
-    }
-    let a = Tensor::cat(&corrections.iter().map(|c| c.a).collect::<Vec<_>>(), 0)?;
-    let b = Tensor::cat(&corrections.iter().map(|c| c.b).collect::<Vec<_>>(), 0)?;
-    x.apply_op3(&a, &b, op)
+    y + (low_rank(x, corrections, base.dims.0)? * scaling)?
 }
 
-pub(super) fn lora_linear_portable(
-    x: &Tensor,
-    base: &FrozenLinear,
-    corrections: &[Correction],
-    scaling: f64,
-) -> Result<Tensor> {
-    let y = x.matmul(&base.weight.t()?)?;
-    y + (low_rank(x, corrections, base.weight.dim(0)?)? * scaling)?
-}
-
-/// The corrections alone, unscaled (n, `width`), in plain candle operations.
-pub fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tensor> {
+/// The corrections alone, unscaled (n, `width`), in plain operations.
+fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tensor> {
     let zeros = |n: usize| Tensor::zeros((x.dim(0)?, n), x.dtype(), x.device());
     let mut parts = Vec::new();
     let mut done = 0;
@@ -110,6 +187,58 @@ pub fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<
         parts.push(zeros(width - done)?);
     }
     Tensor::cat(&parts, 1)
+}
+
+/// The projection of all rows of `x`, some of them corrected. No gradient: for answering, where rows of different
+/// contenders stand beside each other.
+pub fn corrected(x: &Tensor, base: &FrozenLinear, parts: &[CorrectedRows]) -> Result<Tensor> {
+    let y = base.forward(x)?;
+    let corrections = || parts.iter().flat_map(|p| &p.corrections);
+    if corrections().next().is_none() {
+        return Ok(y);
+    }
+    let lora: Vec<&Tensor> = corrections().flat_map(|c| [c.a, c.b]).collect();
+    if !is_fast(&[x, &y]) || !is_fast(&lora) {
+        return corrected_portable(x, &y, parts);
+    }
+    let (d_out, d_in) = base.dims;
+    let mut sums = y.flatten_all()?.to_vec1::<f32>()?;
+    with_values(x, |x| {
+        for part in parts {
+            let (own, n) = (&x[part.rows.start * d_in..part.rows.end * d_in], part.rows.len());
+            for c in &part.corrections {
+                let (rows, rank) = c.b.dims2()?;
+                let down = with_values(c.a, |a| Ok(project(own, a, (n, d_in, rank))))?;
+                with_values(c.b, |b| {
+                    let up = Product::new(View::new(&down, n, rank), View::new(b, rows, rank).t());
+                    let at = part.rows.start * d_out + c.start;
+                    up.scaled(part.scaling as f32).add_to(&mut sums[at..], d_out);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    })?;
+    Tensor::from_vec(sums, y.shape(), y.device())
+}
+
+fn corrected_portable(x: &Tensor, y: &Tensor, parts: &[CorrectedRows]) -> Result<Tensor> {
+    let (n, width) = y.dims2()?;
+    let mut rows = Vec::new();
+    let mut done = 0;
+    for part in parts.iter().filter(|p| !p.corrections.is_empty()) {
+        if part.rows.start > done {
+            rows.push(y.narrow(0, done, part.rows.start - done)?);
+        }
+        let own = |t: &Tensor| t.narrow(0, part.rows.start, part.rows.len());
+        let correction = (low_rank(&own(x)?.contiguous()?, &part.corrections, width)? * part.scaling)?;
+        rows.push((own(y)? + correction)?);
+        done = part.rows.end;
+    }
+    if done < n {
+        rows.push(y.narrow(0, done, n - done)?);
+    }
+    Tensor::cat(&rows, 0)
 }
 
 /// `x Wᵀ` into a fresh vector; `dims` is (n, in, out).
@@ -152,135 +281,4 @@ fn row_dims(layout: &Layout, weight: &Tensor) -> Result<(usize, usize, usize)> {
     let (n, _) = layout.shape().dims2()?;
     let (d_out, d_in) = weight.dims2()?;
     Ok((n, d_in, d_out))
-}
-
-struct Frozen {
-    weight: Tensor,
-}
-
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "frozen-linear"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let dims = row_dims(layout, &self.weight)?;
-        let x = values(storage, layout)?;
-        let y = with_values(&self.weight, |w| Ok(project(x, w, dims)))?;
-        Ok((CpuStorage::F32(y), Shape::from((dims.0, dims.2))))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dims = row_dims(x.layout(), &self.weight)?;
-        let dx = with_values(dy, |dy| with_values(&self.weight, |w| Ok(input_gradient(dy, w, dims))))?;
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
-    }
-}
-
-/// `dy W`: the gradient of the input.
-fn input_gradient(dy: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize, usize)) -> Vec<f32> {
-    let mut dx = vec![0.0; n * d_in];
-    Product::new(View::new(dy, n, d_out), View::new(weight, d_out, d_in)).write(&mut dx, d_in);
-    dx
-}
-
-struct Lora {
-    /// (out, in)
-    weight: Tensor,
-    scaling: f32,
-    rank: usize,
-    /// Which outputs each correction corrects.
-    blocks: Vec<Range<usize>>,
-    /// `x Aᵀ` (n, corrections · rank), kept from the forward pass.
-    down: OnceLock<Vec<f32>>,
-}
-
-impl CustomOp3 for Lora {
-    fn name(&self) -> &'static str {
-        "lora-linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, d_in, d_out) = row_dims(x_layout, &self.weight)?;
-        let (x, a, b) = (values(x, x_layout)?, values(a, a_layout)?, values(b, b_layout)?);
-        let mut y = with_values(&self.weight, |w| Ok(project(x, w, (n, d_in, d_out))))?;
-        let width = self.blocks.len() * self.rank;
-        let down = project(x, a, (n, d_in, width));
-        for (j, (block, b)) in self.parts(b).enumerate() {
-            let own = View::strided(&down[j * self.rank..], (n, self.rank), width);
-            let up = Product::new(own, View::new(b, block.len(), self.rank).t());
-            up.scaled(self.scaling).add_to(&mut y[block.start..], d_out);
-        }
-        let _ = self.down.set(down);
-        Ok((CpuStorage::F32(y), Shape::from((n, d_out))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        lora_a: &Tensor,
-        lora_b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dims = row_dims(x.layout(), &self.weight)?;
-        let [dx, da, db] = with_values(&self.weight, |w| {
-            with_values(x, |x| {
-                with_values(lora_a, |a| {
-                    with_values(lora_b, |b| with_values(dy, |dy| Ok(self.backward(w, (x, a, b), dy, dims))))
-                })
-            })
-        })?;
-        let tensor = |v, like: &Tensor| Tensor::from_vec(v, like.shape(), like.device());
-        Ok((Some(tensor(dx, x)?), Some(tensor(da, lora_a)?), Some(tensor(db, lora_b)?)))
-    }
-}
-
-impl Lora {
-    /// Each correction's outputs with its part of `b`, whose parts stand one below the other.
-    fn parts<'a>(&'a self, b: &'a [f32]) -> impl Iterator<Item = (&'a Range<usize>, &'a [f32])> {
-        self.blocks.iter().scan(b, |rest, block| {
-            let (own, others) = rest.split_at(block.len() * self.rank);
-            *rest = others;
-            Some((block, own))
-        })
-    }
-
-    /// With `u = dy B` of each correction: `dx = dy W + s u A`, `dA = s uᵀ x`, `dB = s dyᵀ (x Aᵀ)`.
-    fn backward(
-        &self,
-        weight: &[f32],
-        (x, a, b): (&[f32], &[f32], &[f32]),
-        dy: &[f32],
-        (n, d_in, d_out): (usize, usize, usize),
-    ) -> [Vec<f32>; 3] {
-        let (rank, width) = (self.rank, self.blocks.len() * self.rank);
-        let down = self.down.get_or_init(|| project(x, a, (n, d_in, width)));
-        let dy_of = |block: &Range<usize>| View::strided(&dy[block.start..], (n, block.len()), d_out);
-        let (mut u, mut db) = (vec![0.0; n * width], vec![0.0; b.len()]);
-        let mut rest = &mut db[..];
-        for (j, (block, b)) in self.parts(b).enumerate() {
-            let own = View::new(b, block.len(), rank);
-            Product::new(dy_of(block), own).write(&mut u[j * rank..], width);
-            let (part, others) = rest.split_at_mut(b.len());
-            rest = others;
-            let down = View::strided(&down[j * rank..], (n, rank), width);
-            Product::new(dy_of(block).t(), down).scaled(self.scaling).write(part, rank);
-        }
-        let (x, u) = (View::new(x, n, d_in), View::new(&u, n, width));
-        let mut dx = vec![0.0; n * d_in];
-        Product::new(View::new(dy, n, d_out), View::new(weight, d_out, d_in)).write(&mut dx, d_in);
-        Product::new(u, View::new(a, width, d_in)).scaled(self.scaling).add_to(&mut dx, d_in);
-        let mut da = vec![0.0; width * d_in];
-        Product::new(u.t(), x).scaled(self.scaling).write(&mut da, d_in);
-        [dx, da, db]
-    }
 }

@@ -29,7 +29,7 @@ pub fn cross_entropy(
     if hidden.dim(0)? != targets.len() {
         bail!("{} rows for {} targets", hidden.dim(0)?, targets.len());
     }
-    if is_fast(&[hidden, head.weight()]) {
+    if is_fast(&[hidden, &head.weight()?]) {
         let op = CrossEntropy {
             head: head.clone(),
             targets: targets.to_vec(),
@@ -55,13 +55,14 @@ pub(super) fn cross_entropy_portable(
 /// The log-probability, in nats, of each target. No gradient.
 pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) -> Result<Vec<f32>> {
     let (n, width) = hidden.dims2()?;
-    let vocab = head.weight().dim(0)?;
+    let vocab = head.dims().0;
+    let weight = head.weight()?;
     let mut log_probs = Vec::with_capacity(n);
     for start in (0..n).step_by(rows_a_block(vocab)) {
         let len = rows_a_block(vocab).min(n - start);
         let block = hidden.narrow(0, start, len)?;
         let mut logits =
-            with_values(&block, |h| with_values(head.weight(), |w| Ok(project(h, w, (len, width, vocab)))))?;
+            with_values(&block, |h| with_values(&weight, |w| Ok(project(h, w, (len, width, vocab)))))?;
         let wanted = &targets[start..start + len];
         log_probs.par_extend(logits.par_chunks_mut(vocab).zip(wanted).map(|(row, &t)| {
             let own = row[t as usize];
@@ -87,9 +88,9 @@ struct CrossEntropy {
 impl CrossEntropy {
     /// Loss of a block of rows; writes the gradient of their hidden states.
     fn block(&self, hidden: &[f32], targets: &[u32], gradient: &mut [f32]) -> Result<f64> {
-        let (vocab, width) = self.head.weight().dims2()?;
+        let (vocab, width) = self.head.dims();
         let n = targets.len();
-        with_values(self.head.weight(), |head| {
+        with_values(&self.head.weight()?, |head| {
             let mut logits = project(hidden, head, (n, width, vocab));
             let losses: Vec<f32> = logits
                 .par_chunks_mut(vocab)
@@ -133,7 +134,7 @@ impl CustomOp1 for CrossEntropy {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (vocab, width) = self.head.weight().dims2()?;
+        let (vocab, width) = self.head.dims();
         if let Some(target) = self.targets.iter().find(|&&t| t as usize >= vocab) {
             bail!("target {target} is outside the vocabulary of {vocab}");
         }

@@ -37,6 +37,16 @@ impl<'a> View<'a> {
         }
     }
 
+    /// (rows, columns).
+    pub(super) fn dims(self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// One value.
+    pub(super) fn at(self, row: usize, col: usize) -> f32 {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
     fn end(&self) -> usize {
         if self.rows == 0 || self.cols == 0 {
             return 0;

@@ -53,6 +53,23 @@ impl CustomOp1 for SwiGlu {
     }
 }
 
+/// SwiGLU of rows (n, 2 · `inner`) on this thread.
+pub(super) fn join_rows(gate_up: &[f32], inner: usize, y: &mut [f32]) {
+    for (y, row) in y.chunks_exact_mut(inner).zip(gate_up.chunks_exact(2 * inner)) {
+        let (gate, up) = row.split_at(inner);
+        forward_row(gate, up, y);
+    }
+}
+
+/// Its gradient, on this thread.
+pub(super) fn part_rows(gate_up: &[f32], dy: &[f32], inner: usize, gradient: &mut [f32]) {
+    let inputs = gate_up.chunks_exact(2 * inner).zip(dy.chunks_exact(inner));
+    for (gradient, (row, dy)) in gradient.chunks_exact_mut(2 * inner).zip(inputs) {
+        let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
+        backward_row((gate, up, dy), d_gate, d_up);
+    }
+}
+
 /// Gate, up and the gradient of their product.
 type Inputs<'a> = (&'a [f32], &'a [f32], &'a [f32]);
 

@@ -1,20 +1,22 @@
 //! How is a row brought to unit size?
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{is_fast, values, with_values};
 use super::elementwise::{BLOCK, dot, sum_of, vectorised};
 
-/// RMSNorm of each row of `x` (n, width) with a frozen `weight` (width):
+/// RMSNorm of each row of `x` (n, width) with a frozen weight (width):
 /// `x / sqrt(mean(x²) + eps) · weight` (Zhang and Sennrich 2019; transformers' `LlamaRMSNorm`).
 ///
 /// The weight gets no gradient.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if is_fast(&[x, weight]) {
-        return x.apply_op1(RmsNorm { weight: weight.to_vec1()?, eps: eps as f32 });
+pub fn rms_norm(x: &Tensor, norm: &RmsNorm) -> Result<Tensor> {
+    if is_fast(&[x]) {
+        return x.apply_op1(norm.clone());
     }
-    rms_norm_portable(x, weight, eps)
+    rms_norm_portable(x, &norm.tensor(x.device())?, norm.eps())
 }
 
 pub(super) fn rms_norm_portable(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
@@ -22,12 +24,42 @@ pub(super) fn rms_norm_portable(x: &Tensor, weight: &Tensor, eps: f64) -> Result
     x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
 
-struct RmsNorm {
-    weight: Vec<f32>,
+/// The frozen weight of a norm, and what keeps it from dividing by zero.
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Arc<[f32]>,
     eps: f32,
 }
 
 impl RmsNorm {
+    /// `weight` has one value for each column.
+    pub fn new(weight: &Tensor, eps: f64) -> Result<Self> {
+        Ok(Self { weight: weight.to_vec1()?.into(), eps: eps as f32 })
+    }
+
+    /// Number of weights.
+    pub fn width(&self) -> usize {
+        self.weight.len()
+    }
+
+    pub(super) fn eps(&self) -> f64 {
+        f64::from(self.eps)
+    }
+
+    pub(super) fn tensor(&self, device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(&self.weight, self.weight.len(), device)
+    }
+
+    /// Rows on this thread.
+    pub(super) fn rows(&self, x: &[f32], y: &mut [f32]) {
+        forward_block(self, x, y);
+    }
+
+    /// The gradient of rows, on this thread.
+    pub(super) fn rows_backward(&self, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        backward_block(self, x, dy, dx);
+    }
+
     #[inline(always)]
     fn inverse_size(&self, row: &[f32]) -> f32 {
         1.0 / (sum_of(row, |v| v * v) / row.len() as f32 + self.eps).sqrt()
@@ -62,7 +94,7 @@ fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
     let width = norm.weight.len();
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
         let inverse = norm.inverse_size(x);
-        for ((y, &x), &w) in y.iter_mut().zip(x).zip(&norm.weight) {
+        for ((y, &x), &w) in y.iter_mut().zip(x).zip(&*norm.weight) {
             *y = x * inverse * w;
         }
     }
@@ -73,7 +105,7 @@ fn backward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], dy: &'a [f32], dx: &'a mu
     let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
     for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
         let inverse = norm.inverse_size(x);
-        for ((g, &dy), &w) in dx.iter_mut().zip(dy).zip(&norm.weight) {
+        for ((g, &dy), &w) in dx.iter_mut().zip(dy).zip(&*norm.weight) {
             *g = dy * w;
         }
         let mean = dot(dx, x) * inverse * inverse / width as f32;

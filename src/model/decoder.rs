@@ -13,8 +13,8 @@ use super::config::ModelConfig;
 use super::lora::Projection;
 use super::weights::{LayerWeights, Weights};
 use crate::kernels::{
-    AttentionShape, CachedKeys, Correction, FrozenLinear, RopeTable, attend_cached, attention, lora_linear,
-    low_rank, rms_norm, swiglu,
+    AttentionShape, CachedKeys, CorrectedRows, Correction, FrozenLayer, FrozenLinear, LayerCorrections, RmsNorm,
+    RopeTable, attend_cached, corrected, decoder_layer, rms_norm, swiglu,
 };
 
 /// The frozen model. Cheap to share behind an `Arc`; nothing in it ever changes.
@@ -22,23 +22,19 @@ use crate::kernels::{
 pub struct Decoder {
     config: ModelConfig,
     embedding: Tensor,
-    layers: Vec<Layer>,
-    norm: Tensor,
+    layers: Vec<Arc<FrozenLayer>>,
+    norm: RmsNorm,
     head: FrozenLinear,
     rope: Arc<RopeTable>,
 }
 
-#[derive(Debug)]
-struct Layer {
-    attn_norm: Tensor,
-    ffn_norm: Tensor,
-    /// Queries, keys and values, one below the other: they read the same input.
-    qkv: FrozenLinear,
-    output: FrozenLinear,
-    /// The MLP's gate and its way up, likewise.
-    gate_up: FrozenLinear,
-    down: FrozenLinear,
-}
+/// The projections of each stack of a layer, in the order of `FrozenLayer::stacks`.
+const STACKS: [&[Projection]; 4] = [
+    &[Projection::Query, Projection::Key, Projection::Value],
+    &[Projection::Output],
+    &[Projection::Gate, Projection::Up],
+    &[Projection::Down],
+];
 
 /// An adapter applied to some rows of the input, unmerged: the rows outside see the base model.
 #[derive(Debug, Clone)]
@@ -78,22 +74,15 @@ impl KvCache {
     }
 }
 
-/// What the attention of a pass looks at.
-enum Past<'a, 'b> {
-    /// Whole packed sequences, nothing before them.
-    Nothing(Arc<AttentionShape>),
-    /// New tokens of sequences whose earlier ones are cached.
-    Cached(AttentionShape, &'a mut [&'b mut KvCache]),
-}
-
 impl Decoder {
     /// Takes the weights over; they stay in memory once.
     pub fn new(config: ModelConfig, weights: Weights) -> Result<Self> {
-        let head = FrozenLinear::new(weights.output.as_ref().unwrap_or(&weights.token_embedding))?;
+        let head = FrozenLinear::in_rows(weights.output.as_ref().unwrap_or(&weights.token_embedding))?;
         let rope = RopeTable::new(&config.rotary_frequencies(), config.max_positions);
-        let layers = weights.layers.into_iter().map(Layer::new).collect::<Result<_>>()?;
-        let rope = Arc::new(rope);
-        Ok(Self { config, embedding: weights.token_embedding, layers, norm: weights.output_norm, head, rope })
+        let eps = config.rms_norm_eps;
+        let layers = weights.layers.into_iter().map(|l| frozen_layer(l, eps)).collect::<Result<_>>()?;
+        let (rope, norm) = (Arc::new(rope), RmsNorm::new(&weights.output_norm, eps)?);
+        Ok(Self { config, embedding: weights.token_embedding, layers, norm, head, rope })
     }
 
     /// Its shape.
@@ -108,19 +97,18 @@ impl Decoder {
 
     /// Number of frozen weights.
     pub fn n_parameters(&self) -> usize {
-        let layer = |l: &Layer| {
-            let projections = [&l.qkv, &l.output, &l.gate_up, &l.down];
-            let weights: usize = projections.iter().map(|p| p.weight().elem_count()).sum();
-            weights + l.attn_norm.elem_count() + l.ffn_norm.elem_count()
+        let size = |p: &FrozenLinear| p.dims().0 * p.dims().1;
+        let layer = |l: &Arc<FrozenLayer>| {
+            l.stacks().into_iter().map(size).sum::<usize>() + l.attn_norm.width() + l.ffn_norm.width()
         };
-        let head = if self.config.tie_embeddings { 0 } else { self.head.weight().elem_count() };
-        let outer = self.embedding.elem_count() + self.norm.elem_count() + head;
+        let head = if self.config.tie_embeddings { 0 } else { size(&self.head) };
+        let outer = self.embedding.elem_count() + self.norm.width() + head;
         outer + self.layers.iter().map(layer).sum::<usize>()
     }
 
     /// Normalised hidden states (n, hidden) of sequences packed one after another, each from its own
     /// position 0. Gradients reach the adapter.
-    pub fn forward(&self, tokens: &[u32], lengths: &[usize], lora: &[LoraRows]) -> Result<Tensor> {
+    pub fn forward(&self, tokens: &[u32], lengths: &[usize], lora: Option<(&Adapter, f64)>) -> Result<Tensor> {
         self.forward_sharing(tokens, (0, lengths), lora)
     }
 
@@ -130,10 +118,22 @@ impl Decoder {
         &self,
         tokens: &[u32],
         (n_shared, lengths): (usize, &[usize]),
-        lora: &[LoraRows],
+        lora: Option<(&Adapter, f64)>,
     ) -> Result<Tensor> {
-        let shape = AttentionShape { n_shared, ..self.attention_shape(lengths) };
-        self.pass(tokens, &mut Past::Nothing(Arc::new(shape)), lora)
+        let shape = Arc::new(AttentionShape { n_shared, ..self.attention_shape(lengths) });
+        let mut x = self.embed(tokens)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (corrections, scaling) = self.layer_corrections(index, lora);
+            x = decoder_layer(&x, layer, (&corrections, scaling), &shape)?;
+        }
+        rms_norm(&x, &self.norm)
+    }
+
+    /// The adapter's corrections of a layer, and what they are multiplied by; none at scale 0.
+    fn layer_corrections<'a>(&self, layer: usize, lora: Option<(&'a Adapter, f64)>) -> (LayerCorrections<'a>, f64) {
+        let Some((adapter, scale)) = lora else { return Default::default() };
+        let of = |stack| corrections((adapter, scale), (&self.config, layer, stack));
+        (STACKS.map(of), adapter.config.scaling() * scale)
     }
 
     /// Normalised hidden states of new tokens of several sequences, `lengths[i]` of them for
@@ -150,8 +150,13 @@ impl Decoder {
                 bail!("{} tokens; the model takes {}", cache.n_tokens + n, self.config.max_positions);
             }
         }
-        let hidden =
-            self.pass(tokens, &mut Past::Cached(self.attention_shape(lengths), &mut *caches), lora)?;
+        let shape = self.attention_shape(lengths);
+        let mut x = self.embed(tokens)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
+            x = self.cached_layer(&x, (index, layer), (&shape, &mut keys), lora)?;
+        }
+        let hidden = rms_norm(&x, &self.norm)?;
         caches.iter_mut().zip(lengths).for_each(|(cache, n)| cache.n_tokens += n);
         Ok(hidden)
     }
@@ -173,103 +178,58 @@ impl Decoder {
         }
     }
 
-    fn pass(&self, tokens: &[u32], past: &mut Past, lora: &[LoraRows]) -> Result<Tensor> {
+    fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
         if let Some(token) = tokens.iter().find(|&&t| t as usize >= self.config.vocab_size) {
             bail!("token {token} is outside the vocabulary of {}", self.config.vocab_size);
         }
         let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
-        let mut x = self.embedding.index_select(&ids, 0)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, index, past, (lora, &self.config))?;
-        }
-        rms_norm(&x, &self.norm, self.config.rms_norm_eps)
-    }
-}
-
-impl Layer {
-    fn new(weights: LayerWeights) -> Result<Self> {
-        let LayerWeights { attn_norm, q, k, v, o, ffn_norm, gate, up, down } = weights;
-        let (output, down) = (FrozenLinear::new(&o)?, FrozenLinear::new(&down)?);
-        let qkv = FrozenLinear::new(&Tensor::cat(&[q, k, v], 0)?)?;
-        let gate_up = FrozenLinear::new(&Tensor::cat(&[gate, up], 0)?)?;
-        Ok(Self { attn_norm, ffn_norm, qkv, output, gate_up, down })
+        self.embedding.index_select(&ids, 0)
     }
 
-    fn forward(
+    /// New rows through a layer whose earlier rows are cached.
+    fn cached_layer(
         &self,
         x: &Tensor,
-        index: usize,
-        past: &mut Past,
-        (lora, config): (&[LoraRows], &ModelConfig),
+        (index, layer): (usize, &FrozenLayer),
+        (shape, keys): (&AttentionShape, &mut [&mut CachedKeys]),
+        lora: &[LoraRows<'_>],
     ) -> Result<Tensor> {
-        let project = |x: &Tensor, base: &FrozenLinear, stack: &[Projection]| {
-            project(x, base, lora, (config, index, stack))
+        let project = |x: &Tensor, i: usize| {
+            let parts = lora.iter().map(|l| CorrectedRows {
+                rows: l.rows.clone(),
+                corrections: corrections((l.adapter, l.scale), (&self.config, index, STACKS[i])),
+                scaling: l.adapter.config.scaling() * l.scale,
+            });
+            corrected(x, layer.stacks()[i], &parts.collect::<Vec<_>>())
         };
-        let h = rms_norm(x, &self.attn_norm, config.rms_norm_eps)?;
-        let qkv = project(&h, &self.qkv, &[Projection::Query, Projection::Key, Projection::Value])?;
-        let attended = match past {
-            Past::Nothing(shape) => attention(&qkv, shape)?,
-            Past::Cached(shape, caches) => {
-                let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
-                attend_cached(&qkv, shape, &mut keys)?
-            }
-        };
-        let x = (x + project(&attended, &self.output, &[Projection::Output])?)?;
-        let h = rms_norm(&x, &self.ffn_norm, config.rms_norm_eps)?;
-        let inner = swiglu(&project(&h, &self.gate_up, &[Projection::Gate, Projection::Up])?)?;
-        &x + project(&inner, &self.down, &[Projection::Down])?
+        let attended = attend_cached(&project(&rms_norm(x, &layer.attn_norm)?, 0)?, shape, keys)?;
+        let x = (x + project(&attended, 1)?)?;
+        let inner = swiglu(&project(&rms_norm(&x, &layer.ffn_norm)?, 2)?)?;
+        &x + project(&inner, 3)?
     }
 }
 
-/// The frozen projection of all rows, corrected where an adapter applies. `place` is the model's shape,
-/// the layer, and which projections `base` holds, one below the other.
-fn project(
-    x: &Tensor,
-    base: &FrozenLinear,
-    lora: &[LoraRows],
-    place: (&ModelConfig, usize, &[Projection]),
-) -> Result<Tensor> {
-    let (n, width) = (x.dim(0)?, base.weight().dim(0)?);
-    let scaling = |l: &LoraRows| l.adapter.config.scaling() * l.scale;
-    if let [only] = lora
-        && only.rows == (0..n)
-    {
-        return lora_linear(x, base, &corrections(only, place), scaling(only));
-    }
-    let y = base.forward(x)?;
-    let mut parts = Vec::new();
-    let mut done = 0;
-    for rows in lora {
-        let corrections = corrections(rows, place);
-        if corrections.is_empty() {
-            continue;
-        }
-        if rows.rows.start > done {
-            parts.push(y.narrow(0, done, rows.rows.start - done)?);
-        }
-        let own = |t: &Tensor| t.narrow(0, rows.rows.start, rows.rows.len());
-        let correction = (low_rank(&own(x)?.contiguous()?, &corrections, width)? * scaling(rows))?;
-        parts.push((own(&y)? + correction)?);
-        done = rows.rows.end;
-    }
-    if parts.is_empty() {
-        return Ok(y);
-    }
-    if done < n {
-        parts.push(y.narrow(0, done, n - done)?);
-    }
-    Tensor::cat(&parts, 0)
+fn frozen_layer(weights: LayerWeights, eps: f64) -> Result<Arc<FrozenLayer>> {
+    let LayerWeights { attn_norm, q, k, v, o, ffn_norm, gate, up, down } = weights;
+    Ok(Arc::new(FrozenLayer {
+        attn_norm: RmsNorm::new(&attn_norm, eps)?,
+        qkv: FrozenLinear::new(&Tensor::cat(&[q, k, v], 0)?)?,
+        output: FrozenLinear::new(&o)?,
+        ffn_norm: RmsNorm::new(&ffn_norm, eps)?,
+        gate_up: FrozenLinear::new(&Tensor::cat(&[gate, up], 0)?)?,
+        down: FrozenLinear::new(&down)?,
+    }))
 }
 
 /// An adapter's corrections of a stack of projections; none at scale 0.
 fn corrections<'a>(
-    lora: &'a LoraRows,
+    (adapter, scale): (&'a Adapter, f64),
     (config, layer, stack): (&ModelConfig, usize, &[Projection]),
 ) -> Vec<Correction<'a>> {
     let mut start = 0;
     let mut found = Vec::with_capacity(stack.len());
     for &projection in stack {
-        if let (Some(pair), true) = (lora.adapter.get(layer, projection), lora.scale != 0.0) {
+        if let (Some(pair), true) = (adapter.get(layer, projection), scale != 0.0) {
             found.push(Correction { start, a: &pair.a, b: &pair.b });
         }
         start += projection.dims(config).0;

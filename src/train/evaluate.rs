@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::corpus::{Wording, contains_gold};
 use crate::error::Result;
 use crate::kernels;
-use crate::model::decoder::{Decoder, LoraRows};
+use crate::model::decoder::Decoder;
 use crate::model::generate::{Prompt, Sampling, generate};
 use crate::model::{Adapter, LanguageModel};
 
@@ -68,11 +68,8 @@ pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encod
         let (pass, left) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         rest = left;
         let batch = Batch::pack(pass);
-        let all = 0..batch.tokens.len();
-        let lora: Vec<_> =
-            adapter.map(|adapter| LoraRows { rows: all, adapter, scale: 1.0 }).into_iter().collect();
-        let hidden =
-            decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), &lora)?.detach();
+        let lora = adapter.map(|adapter| (adapter, 1.0));
+        let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?.detach();
         let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
         let hidden = hidden.index_select(&rows, 0)?;
         let log_probs = kernels::token_log_probs(&hidden, decoder.head(), &batch.targets)?;

@@ -7,7 +7,7 @@ use super::optimizer::{AdamW, UpdateRule, gradients_of};
 use crate::error::Result;
 use crate::kernels;
 use crate::model::Adapter;
-use crate::model::decoder::{Decoder, LoraRows};
+use crate::model::decoder::Decoder;
 use crate::model::lora::TrainableAdapter;
 
 /// Loss before the update and the gradient's norm before clipping.
@@ -50,8 +50,8 @@ fn supervised_loss(
     batch: &Batch,
     n_supervised: usize,
 ) -> Result<Tensor> {
-    let lora = [LoraRows { rows: 0..batch.tokens.len(), adapter, scale: 1.0 }];
-    let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), &lora)?;
+    let lora = Some((adapter, 1.0));
+    let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
     let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
     let hidden = hidden.index_select(&rows, 0)?;
     Ok(kernels::cross_entropy(&hidden, decoder.head(), &batch.targets, n_supervised)?)

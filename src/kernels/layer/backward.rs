@@ -1,0 +1,137 @@
+//! How do gradients come down through a layer?
+
+use std::ops::Range;
+
+use candle_core::{Result, bail};
+use rayon::prelude::*;
+
+use super::Fused;
+use super::forward::{Kept, blocks};
+use super::stack::Backward;
+use crate::kernels::attention::attend_backward;
+use crate::kernels::buffer::Buffer;
+use crate::kernels::matmul::{Product, View};
+use crate::kernels::mlp;
+
+/// One gradient of a LoRA weight: `leftᵀ · right`, summed over all rows.
+struct Task<'a> {
+    left: View<'a>,
+    right: View<'a>,
+    gradient: &'a mut [f32],
+}
+
+impl Fused {
+    /// The gradients of `x`, if it is wanted, and of the flat vector of LoRA weights.
+    pub(super) fn backward(
+        &self,
+        (x, flat, dy): (&[f32], &[f32], &[f32]),
+        kept: Kept,
+        wanted: bool,
+    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
+        let (layer, n) = (&*self.layer, self.n_rows(x));
+        let stacks = layer.stacks();
+        let ready = stacks
+            .iter()
+            .zip(&self.plans)
+            .map(|(base, plan)| Ok(Backward::new(base.packed()?, plan, flat, self.scaling)))
+            .collect::<Result<Vec<_>>>()?;
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] = &ready[..] else {
+            bail!("a layer has four stacks")
+        };
+        let outputs = stacks.map(|s| s.dims().0);
+        let (hidden, inner, attended) =
+            (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
+        let widths = [0, 1, 2, 3].map(|i| self.plans[i].width());
+        let buffer = |width: usize| Buffer::new(n * width);
+        let mut u = widths.map(buffer);
+        let [u_qkv, u_output, u_gate_up, u_down] = &mut u;
+        let (mut joined, mut d_gate_up, mut h_ffn) = (buffer(inner), buffer(outputs[2]), buffer(hidden));
+        let (mut d_middle, mut d_attended) = (buffer(hidden), buffer(attended));
+        let buffers = [
+            (&mut joined[..], inner),
+            (&mut d_gate_up[..], outputs[2]),
+            (&mut h_ffn[..], hidden),
+            (&mut d_middle[..], hidden),
+            (&mut d_attended[..], attended),
+            (&mut u_output[..], widths[1]),
+            (&mut u_gate_up[..], widths[2]),
+            (&mut u_down[..], widths[3]),
+        ];
+        blocks(n, buffers).into_par_iter().for_each(
+            |(rows, [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down])| {
+                let n = rows.len();
+                let dy = own(dy, &rows, hidden);
+                let gate_up = own(&kept.gate_up, &rows, outputs[2]);
+                let middle = own(&kept.middle, &rows, hidden);
+                mlp::join_rows(gate_up, inner, joined);
+                down_stack.thin(dy, n, u_down);
+                let mut d_joined = Buffer::new(n * inner);
+                down_stack.rows(dy, u_down, n, &mut d_joined);
+                mlp::part_rows(gate_up, &d_joined, inner, d_gate_up);
+                drop(d_joined);
+                gate_up_stack.thin(d_gate_up, n, u_gate_up);
+                let mut dh = Buffer::new(n * hidden);
+                gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
+                layer.ffn_norm.rows(middle, h);
+                layer.ffn_norm.rows_backward(middle, &dh, d_middle);
+                add(d_middle, dy);
+                output_stack.thin(d_middle, n, u_output);
+                output_stack.rows(d_middle, u_output, n, d_attended);
+            },
+        );
+        let mut d_qkv = buffer(outputs[0]);
+        attend_backward((&kept.qkv, &kept.attended, &d_attended), &self.shape, &kept.log_sums, &mut d_qkv);
+        let mut h_attn = buffer(hidden);
+        let mut dx = if wanted { vec![0.0; x.len()] } else { Vec::new() };
+        let dx_width = if wanted { hidden } else { 0 };
+        let buffers = [(&mut dx[..], dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
+        blocks(n, buffers).into_par_iter().for_each(|(rows, [dx, h, u])| {
+            let n = rows.len();
+            let x = own(x, &rows, hidden);
+            let d_qkv = own(&d_qkv, &rows, outputs[0]);
+            layer.attn_norm.rows(x, h);
+            qkv_stack.thin(d_qkv, n, u);
+            if wanted {
+                let mut dh = Buffer::new(n * hidden);
+                qkv_stack.rows(d_qkv, u, n, &mut dh);
+                layer.attn_norm.rows_backward(x, &dh, dx);
+                add(dx, own(&d_middle, &rows, hidden));
+            }
+        });
+        let inputs = [&h_attn[..], &kept.attended, &h_ffn, &joined];
+        let d_outputs = [&d_qkv[..], &d_middle, &d_gate_up, dy];
+        let mut d_flat = vec![0.0; flat.len()];
+        let mut tasks = Vec::new();
+        let mut rest = &mut d_flat[..];
+        for (i, plan) in self.plans.iter().enumerate() {
+            let (da, dbs, others) = plan.split(rest);
+            rest = others;
+            let (width, d_in) = (widths[i], stacks[i].dims().1);
+            if width == 0 {
+                continue;
+            }
+            tasks.push(Task { left: View::new(&u[i], n, width), right: View::new(inputs[i], n, d_in), gradient: da });
+            for (j, (block, db)) in plan.blocks.iter().zip(dbs).enumerate() {
+                let left = View::strided(&d_outputs[i][block.start..], (n, block.len()), outputs[i]);
+                let right = View::strided(&kept.thin[i][j * plan.rank..], (n, plan.rank), width);
+                tasks.push(Task { left, right, gradient: db });
+            }
+        }
+        // The largest first: then all threads end at about the same time.
+        tasks.sort_by_key(|t| std::cmp::Reverse(t.gradient.len()));
+        tasks.into_par_iter().with_max_len(1).for_each(|t| {
+            let stride = t.right.dims().1;
+            Product::new(t.left.t(), t.right).on_one_thread().write(t.gradient, stride);
+        });
+        Ok((wanted.then_some(dx), d_flat))
+    }
+}
+
+/// The values of some rows.
+fn own<'a>(values: &'a [f32], rows: &Range<usize>, width: usize) -> &'a [f32] {
+    &values[rows.start * width..rows.end * width]
+}
+
+fn add(sum: &mut [f32], values: &[f32]) {
+    sum.iter_mut().zip(values).for_each(|(s, &v)| *s += v);
+}

@@ -1,0 +1,120 @@
+//! How do rows go up through a layer?
+
+use std::ops::Range;
+
+use candle_core::{Result, bail};
+use rayon::prelude::*;
+
+use super::Fused;
+use super::stack::Forward;
+use crate::kernels::attention::{LogSums, attend};
+use crate::kernels::buffer::Buffer;
+use crate::kernels::mlp;
+use crate::kernels::packed::{Onto, rows_a_block};
+
+/// What the backward pass needs of the forward pass.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Queries, keys and values before rotation (n, width).
+    pub(super) qkv: Buffer,
+    /// Attention's outputs (n, heads · dim).
+    pub(super) attended: Buffer,
+    pub(super) log_sums: LogSums,
+    /// The rows between attention and MLP (n, hidden).
+    pub(super) middle: Buffer,
+    /// (n, 2 · intermediate)
+    pub(super) gate_up: Buffer,
+    /// `s x Aᵀ` of each stack (n, its width).
+    pub(super) thin: [Buffer; 4],
+}
+
+impl Fused {
+    /// Rows of `x` (n, hidden).
+    pub(super) fn n_rows(&self, x: &[f32]) -> usize {
+        x.len() / self.layer.qkv.dims().1
+    }
+
+    pub(super) fn forward(&self, x: &[f32], flat: &[f32]) -> Result<(Vec<f32>, Kept)> {
+        let (layer, n) = (&*self.layer, self.n_rows(x));
+        let stacks = layer.stacks();
+        let ready = stacks
+            .iter()
+            .zip(&self.plans)
+            .map(|(base, plan)| Ok(Forward::new(base.packed()?, plan, flat, self.scaling)))
+            .collect::<Result<Vec<_>>>()?;
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] = &ready[..] else {
+            bail!("a layer has four stacks")
+        };
+        let outputs = stacks.map(|s| s.dims().0);
+        let (hidden, inner) = (layer.qkv.dims().1, layer.down.dims().1);
+        let buffer = |width: usize| Buffer::new(n * width);
+        let thin = [0, 1, 2, 3].map(|i| buffer(self.plans[i].width()));
+        let widths = [0, 1, 2, 3].map(|i| self.plans[i].width());
+        let mut kept = Kept {
+            qkv: buffer(outputs[0]),
+            attended: buffer(layer.output.dims().1),
+            log_sums: LogSums::new(),
+            middle: buffer(hidden),
+            gate_up: buffer(outputs[2]),
+            thin,
+        };
+        let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
+        let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
+        blocks(n, buffers).into_par_iter().for_each(|(rows, [qkv, thin])| {
+            let n = rows.len();
+            let mut h = Buffer::new(n * hidden);
+            layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
+            qkv_stack.rows(&h, n, qkv, Onto::Nothing, thin);
+        });
+        kept.log_sums = attend(&kept.qkv, &self.shape, &mut kept.attended);
+        let mut y = vec![0.0; n * hidden];
+        let buffers = [
+            (&mut y[..], hidden),
+            (&mut kept.middle[..], hidden),
+            (&mut kept.gate_up[..], outputs[2]),
+            (&mut thin_output[..], widths[1]),
+            (&mut thin_gate_up[..], widths[2]),
+            (&mut thin_down[..], widths[3]),
+        ];
+        let (attended, width) = (&kept.attended[..], layer.output.dims().1);
+        blocks(n, buffers).into_par_iter().for_each(
+            |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
+                let n = rows.len();
+                middle.copy_from_slice(&x[rows.start * hidden..rows.end * hidden]);
+                output_stack.rows(
+                    &attended[rows.start * width..rows.end * width],
+                    n,
+                    middle,
+                    Onto::Sum,
+                    thin_output,
+                );
+                let mut h = Buffer::new(n * hidden);
+                layer.ffn_norm.rows(middle, &mut h);
+                gate_up_stack.rows(&h, n, gate_up, Onto::Nothing, thin_gate_up);
+                let mut joined = Buffer::new(n * inner);
+                mlp::join_rows(gate_up, inner, &mut joined);
+                y.copy_from_slice(middle);
+                down_stack.rows(&joined, n, y, Onto::Sum, thin_down);
+            },
+        );
+        Ok((y, kept))
+    }
+}
+
+/// Cuts buffers, each with the width of its rows, into the same blocks of rows.
+pub(super) fn blocks<'a, const N: usize>(
+    n: usize,
+    mut buffers: [(&'a mut [f32], usize); N],
+) -> Vec<(Range<usize>, [&'a mut [f32]; N])> {
+    let step = rows_a_block(n);
+    let cut = |start: usize| {
+        let rows = start..(start + step).min(n);
+        let parts = buffers.each_mut().map(|(rest, width)| {
+            let (own, others) = std::mem::take(rest).split_at_mut(rows.len() * *width);
+            *rest = others;
+            own
+        });
+        (rows, parts)
+    };
+    (0..n).step_by(step.max(1)).map(cut).collect()
+}

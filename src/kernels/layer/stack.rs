@@ -1,0 +1,157 @@
+//! How is a stack of projections of one input computed, with the corrections of each?
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::{FrozenLayer, LayerCorrections};
+use crate::kernels::linear::PackedWeight;
+use crate::kernels::matmul::View;
+use crate::kernels::packed::{Onto, Packed, Rows};
+
+/// Where the corrections of a stack stand in the flat vector of a layer's LoRA weights: first all `A`, one below the
+/// other, then each `B`.
+#[derive(Debug, Clone)]
+pub(super) struct StackPlan {
+    /// Which outputs each correction corrects.
+    pub(super) blocks: Vec<Range<usize>>,
+    pub(super) rank: usize,
+    d_in: usize,
+    /// The first value.
+    at: usize,
+}
+
+impl StackPlan {
+    /// The four stacks of a layer, and the flat vector.
+    pub(super) fn of_layer(layer: &FrozenLayer, corrections: &LayerCorrections) -> Result<([Self; 4], Tensor)> {
+        let mut at = 0;
+        let mut parts = Vec::new();
+        let mut plans = Vec::with_capacity(4);
+        for (base, corrections) in layer.stacks().into_iter().zip(corrections) {
+            let (d_out, d_in) = base.dims();
+            let rank = corrections.first().map_or(Ok(0), |c| c.a.dim(0))?;
+            for c in corrections {
+                let fits = c.a.dims() == [rank, d_in] && c.b.dims2()?.1 == rank;
+                if !fits || c.start + c.b.dim(0)? > d_out {
+                    bail!("a correction {:?} {:?} at {} does not fit", c.a.dims(), c.b.dims(), c.start);
+                }
+            }
+            let blocks = corrections.iter().map(|c| Ok(c.start..c.start + c.b.dim(0)?));
+            let plan = Self { blocks: blocks.collect::<Result<_>>()?, rank, d_in, at };
+            at += plan.n_values();
+            plans.push(plan);
+            parts.extend(corrections.iter().map(|c| c.a.flatten_all()).collect::<Result<Vec<_>>>()?);
+            parts.extend(corrections.iter().map(|c| c.b.flatten_all()).collect::<Result<Vec<_>>>()?);
+        }
+        let Ok(plans) = <[Self; 4]>::try_from(plans) else { bail!("a layer has four stacks") };
+        // An operator's operand cannot be empty.
+        let none = || Tensor::zeros(1, DType::F32, &Device::Cpu);
+        let flat = if parts.is_empty() { none()? } else { Tensor::cat(&parts, 0)? };
+        Ok((plans, flat))
+    }
+
+    /// Values of the thin products of a row, all corrections together.
+    pub(super) fn width(&self) -> usize {
+        self.blocks.len() * self.rank
+    }
+
+    fn n_values(&self) -> usize {
+        self.width() * self.d_in + self.blocks.iter().map(|b| b.len() * self.rank).sum::<usize>()
+    }
+
+    /// All `A`, one below the other (width, in).
+    fn a<'a>(&self, flat: &'a [f32]) -> View<'a> {
+        View::new(&flat[self.at..][..self.width() * self.d_in], self.width(), self.d_in)
+    }
+
+    /// Each `B` (out, rank).
+    fn bs<'a>(&self, flat: &'a [f32]) -> Vec<View<'a>> {
+        let mut at = self.at + self.width() * self.d_in;
+        let view = |block: &Range<usize>| {
+            let own = &flat[at..][..block.len() * self.rank];
+            at += own.len();
+            View::new(own, block.len(), self.rank)
+        };
+        self.blocks.iter().map(view).collect()
+    }
+
+    /// Cuts the gradient of the flat vector into those of all `A` together and of each `B`; what is left belongs to
+    /// the next stack.
+    pub(super) fn split<'a>(&self, flat: &'a mut [f32]) -> (&'a mut [f32], Vec<&'a mut [f32]>, &'a mut [f32]) {
+        let (a, mut rest) = flat.split_at_mut(self.width() * self.d_in);
+        let mut bs = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (own, others) = rest.split_at_mut(block.len() * self.rank);
+            bs.push(own);
+            rest = others;
+        }
+        (a, bs, rest)
+    }
+}
+
+/// A stack ready for the forward pass: `y = x Wᵀ + (s x Aᵀ) Bᵀ`.
+pub(super) struct Forward<'a> {
+    base: &'a Packed,
+    /// `s Aᵀ` (in, width), when there is a correction.
+    down: Option<Packed>,
+    /// Each `Bᵀ` (rank, out) and the outputs it corrects.
+    ups: Vec<(Range<usize>, Packed)>,
+    rank: usize,
+}
+
+impl<'a> Forward<'a> {
+    pub(super) fn new(base: &'a PackedWeight, plan: &StackPlan, flat: &[f32], scaling: f32) -> Self {
+        let down = (plan.width() > 0).then(|| Packed::scaled(plan.a(flat).t(), scaling));
+        let ups = plan.blocks.iter().cloned().zip(plan.bs(flat).into_iter().map(|b| Packed::new(b.t())));
+        Self { base: base.forward(), down, ups: ups.collect(), rank: plan.rank }
+    }
+
+    /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `down`.
+    pub(super) fn rows(&self, x: &[f32], n: usize, y: &mut [f32], onto: Onto, down: &mut [f32]) {
+        let (d_in, d_out) = self.base.dims();
+        self.base.multiply(Rows::new(x, d_in), n, (y, d_out), onto);
+        let Some(a) = &self.down else { return };
+        let width = a.dims().1;
+        a.multiply(Rows::new(x, d_in), n, (down, width), Onto::Nothing);
+        for (j, (block, b)) in self.ups.iter().enumerate() {
+            let own = Rows::new(down, width).after(j * self.rank);
+            b.multiply(own, n, (&mut y[block.start..], d_out), Onto::Sum);
+        }
+    }
+}
+
+/// A stack ready for the backward pass: `u = s dy B`, `dx = dy W + u A`.
+pub(super) struct Backward<'a> {
+    base: &'a Packed,
+    /// All `A` (width, in).
+    down: Option<Packed>,
+    /// Each `s B` (out, rank).
+    ups: Vec<(Range<usize>, Packed)>,
+    rank: usize,
+}
+
+impl<'a> Backward<'a> {
+    pub(super) fn new(base: &'a PackedWeight, plan: &StackPlan, flat: &[f32], scaling: f32) -> Self {
+        let down = (plan.width() > 0).then(|| Packed::new(plan.a(flat)));
+        let ups = plan.bs(flat).into_iter().map(|b| Packed::scaled(b, scaling));
+        let ups = plan.blocks.iter().cloned().zip(ups).collect();
+        Self { base: base.backward(), down, ups, rank: plan.rank }
+    }
+
+    /// The thin products `u` of `n` rows.
+    pub(super) fn thin(&self, dy: &[f32], n: usize, u: &mut [f32]) {
+        let (d_out, width) = (self.base.dims().0, self.ups.len() * self.rank);
+        for (j, (block, b)) in self.ups.iter().enumerate() {
+            b.multiply(Rows::new(dy, d_out).after(block.start), n, (&mut u[j * self.rank..], width), Onto::Nothing);
+        }
+    }
+
+    /// The gradient of the input of `n` rows, from that of the output and `u`.
+    pub(super) fn rows(&self, dy: &[f32], u: &[f32], n: usize, dx: &mut [f32]) {
+        let (d_out, d_in) = self.base.dims();
+        self.base.multiply(Rows::new(dy, d_out), n, (dx, d_in), Onto::Nothing);
+        if let Some(a) = &self.down {
+            a.multiply(Rows::new(u, a.dims().0), n, (dx, d_in), Onto::Sum);
+        }
+    }
+}
