@@ -8,13 +8,12 @@
 mod cached;
 mod task;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::RopeTable;
-use super::cpu::{is_fast, values, with_values};
 pub use cached::{CachedKeys, attend_cached};
 use task::Task;
 
@@ -111,16 +110,8 @@ impl AttentionShape {
 }
 
 /// Attention of rows `qkv` (n, width): the queries of all heads, then the keys, then the values of all
-/// key heads, before rotation. The result is (n, heads · dim).
-pub fn attention(qkv: &Tensor, shape: &Arc<AttentionShape>) -> Result<Tensor> {
-    shape.check(qkv.dim(0)?)?;
-    if is_fast(&[qkv]) {
-        return qkv.apply_op1(Attention { shape: shape.clone(), log_sums: OnceLock::new() });
-    }
-    attention_portable(qkv, shape)
-}
-
-pub(in crate::kernels) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result<Tensor> {
+/// key heads, before rotation. The result is (n, heads · dim). In plain differentiable operations.
+pub(super) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result<Tensor> {
     let (q, kv) = (shape.q_width(), shape.kv_width());
     let (q, k, v) = (&qkv.narrow(1, 0, q)?, &qkv.narrow(1, q, kv)?, &qkv.narrow(1, q + kv, kv)?);
     let mut outputs = Vec::new();
@@ -159,12 +150,6 @@ pub(in crate::kernels) fn attention_portable(qkv: &Tensor, shape: &AttentionShap
     Tensor::cat(&outputs, 0)
 }
 
-struct Attention {
-    shape: Arc<AttentionShape>,
-    /// For each task, the log of the sum of exponentials of each (head of the group, row).
-    log_sums: OnceLock<Vec<Vec<f32>>>,
-}
-
 /// Puts a block (rows, width) of a task into rows of another width, from `column` on. What it holds for
 /// the common start, before its own rows, is added up there.
 fn scatter(span: Span, block: &[f32], (rows, width): (&mut [f32], usize), column: (usize, usize)) {
@@ -183,7 +168,7 @@ fn scatter(span: Span, block: &[f32], (rows, width): (&mut [f32], usize), column
 /// For each task, the log of the sum of exponentials of each (head of the group, row).
 pub(super) type LogSums = Vec<Vec<f32>>;
 
-/// The outputs (n, heads · dim) of rows `qkv`, into `out`.
+/// The same on all threads, into `out`, with what the backward pass needs.
 pub(super) fn attend(qkv: &[f32], shape: &AttentionShape, out: &mut [f32]) -> LogSums {
     let tasks = shape.tasks();
     let run = |span: &Span| Task::new(shape, *span, qkv).forward();
@@ -203,8 +188,7 @@ pub(super) fn attend_backward(
     d_qkv: &mut [f32],
 ) {
     let tasks = shape.tasks();
-    let run =
-        |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
+    let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
     let gradients: Vec<[Vec<f32>; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
     let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
     // The start that all have in common comes first and is written; the others add to it.
@@ -212,33 +196,5 @@ pub(super) fn attend_backward(
         scatter(*span, dq, (d_qkv, width), (span.kv_head * group, group));
         scatter(*span, dk, (d_qkv, width), (shape.key_column(span.kv_head), dim));
         scatter(*span, dv, (d_qkv, width), (shape.value_column(span.kv_head), dim));
-    }
-}
-
-impl CustomOp1 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let qkv = values(qkv, layout)?;
-        let dims = (qkv.len() / self.shape.width(), self.shape.q_width());
-        let mut out = vec![0.0; dims.0 * dims.1];
-        let _ = self.log_sums.set(attend(qkv, &self.shape, &mut out));
-        Ok((CpuStorage::F32(out), Shape::from(dims)))
-    }
-
-    fn bwd(&self, qkv: &Tensor, out: &Tensor, d_out: &Tensor) -> Result<Option<Tensor>> {
-        let Some(log_sums) = self.log_sums.get() else { bail!("attention: backward before forward") };
-        let mut d_qkv = vec![0.0; qkv.elem_count()];
-        with_values(qkv, |qkv| {
-            with_values(out, |out| {
-                with_values(d_out, |d_out| {
-                    attend_backward((qkv, out, d_out), &self.shape, log_sums, &mut d_qkv);
-                    Ok(())
-                })
-            })
-        })?;
-        Ok(Some(Tensor::from_vec(d_qkv, qkv.shape(), qkv.device())?))
     }
 }

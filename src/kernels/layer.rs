@@ -124,9 +124,7 @@ impl CustomOp2 for Fused {
         };
         let wanted = x.track_op();
         let (dx, d_lora) = with_values(x, |x_values| {
-            with_values(lora, |lora| {
-                with_values(dy, |dy| self.backward((x_values, lora, dy), kept, wanted))
-            })
+            with_values(lora, |lora| with_values(dy, |dy| self.backward((x_values, lora, dy), &kept, wanted)))
         })?;
         let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
         Ok((dx, Some(Tensor::from_vec(d_lora, lora.shape(), lora.device())?)))

@@ -158,7 +158,7 @@ pub struct CorrectedRows<'a> {
 /// `x Wᵀ + scaling · (x Aᵀ) Bᵀ` for `x` (n, in), frozen `W` (out, in), `A` (rank, in) and `B` (out, rank):
 /// LoRA (Hu et al. 2021) as PEFT computes it. `W` may be several projections of the same input, one below
 /// the other, each with a correction of its own or none. In plain operations: `x` and the corrections get gradients.
-pub fn lora_linear(
+pub(super) fn lora_linear(
     x: &Tensor,
     base: &FrozenLinear,
     corrections: &[Correction],
@@ -222,7 +222,7 @@ pub fn corrected(x: &Tensor, base: &FrozenLinear, parts: &[CorrectedRows]) -> Re
     Tensor::from_vec(sums, y.shape(), y.device())
 }
 
-fn corrected_portable(x: &Tensor, y: &Tensor, parts: &[CorrectedRows]) -> Result<Tensor> {
+pub(super) fn corrected_portable(x: &Tensor, y: &Tensor, parts: &[CorrectedRows]) -> Result<Tensor> {
     let (n, width) = y.dims2()?;
     let mut rows = Vec::new();
     let mut done = 0;
@@ -275,10 +275,4 @@ vectorised! {
             }
         }
     }
-}
-
-fn row_dims(layout: &Layout, weight: &Tensor) -> Result<(usize, usize, usize)> {
-    let (n, _) = layout.shape().dims2()?;
-    let (d_out, d_in) = weight.dims2()?;
-    Ok((n, d_in, d_out))
 }

@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use super::FrozenLinear;
+use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
 use super::elementwise::{exp_and_sum, max_of, vectorised};
 use super::linear::project;
@@ -58,8 +59,9 @@ pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) ->
     let vocab = head.dims().0;
     let weight = head.weight()?;
     let mut log_probs = Vec::with_capacity(n);
-    for start in (0..n).step_by(rows_a_block(vocab)) {
-        let len = rows_a_block(vocab).min(n - start);
+    let rows = rows_a_block(n, vocab);
+    for start in (0..n).step_by(rows) {
+        let len = rows.min(n - start);
         let block = hidden.narrow(0, start, len)?;
         let mut logits =
             with_values(&block, |h| with_values(&weight, |w| Ok(project(h, w, (len, width, vocab)))))?;
@@ -73,8 +75,10 @@ pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) ->
     Ok(log_probs)
 }
 
-fn rows_a_block(vocab: usize) -> usize {
-    (LOGITS / vocab).max(1)
+/// Rows whose logits exist at one time: blocks of equal size.
+fn rows_a_block(n: usize, vocab: usize) -> usize {
+    let most = (LOGITS / vocab).max(1);
+    n.div_ceil(n.div_ceil(most).max(1)).max(1)
 }
 
 struct CrossEntropy {
@@ -91,7 +95,9 @@ impl CrossEntropy {
         let (vocab, width) = self.head.dims();
         let n = targets.len();
         with_values(&self.head.weight()?, |head| {
-            let mut logits = project(hidden, head, (n, width, vocab));
+            let mut logits = Buffer::new(n * vocab);
+            let product = Product::new(View::new(hidden, n, width), View::new(head, vocab, width).t());
+            product.write(&mut logits, vocab);
             let losses: Vec<f32> = logits
                 .par_chunks_mut(vocab)
                 .zip(targets)
@@ -140,7 +146,7 @@ impl CustomOp1 for CrossEntropy {
         }
         let hidden = values(storage, layout)?;
         let mut gradient = vec![0.0; hidden.len()];
-        let rows = rows_a_block(vocab);
+        let rows = rows_a_block(self.targets.len(), vocab);
         let inputs = hidden.chunks(rows * width).zip(self.targets.chunks(rows));
         let mut total = 0.0;
         for ((h, t), g) in inputs.zip(gradient.chunks_mut(rows * width)) {

@@ -42,9 +42,19 @@ impl<'a> View<'a> {
         (self.rows, self.cols)
     }
 
-    /// One value.
-    pub(super) fn at(self, row: usize, col: usize) -> f32 {
-        self.data[row * self.row_stride + col * self.col_stride]
+    /// Whether the values of a row, rather than of a column, stand beside each other.
+    pub(super) fn has_rows(self) -> bool {
+        self.col_stride == 1
+    }
+
+    /// The values of a row, or of a column, that stand beside each other.
+    pub(super) fn line(self, index: usize) -> &'a [f32] {
+        let (start, len) = if self.has_rows() {
+            (index * self.row_stride, self.cols)
+        } else {
+            (index * self.col_stride, self.rows)
+        };
+        &self.data[start..start + len]
     }
 
     fn end(&self) -> usize {

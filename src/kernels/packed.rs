@@ -18,7 +18,7 @@ const TILE: usize = 6;
 const DEPTH: usize = 768;
 
 /// Rows of a block, about.
-const BLOCK_ROWS: usize = 72;
+const BLOCK_ROWS: usize = 132;
 
 /// Rows from which a product is shared out by rows; below, by panels.
 const FEW_ROWS: usize = 48;
@@ -66,31 +66,43 @@ fn panel_width() -> usize {
 impl Packed {
     /// Packs a matrix (depth, width).
     pub(super) fn new(from: View) -> Self {
-        let (depth, width) = from.dims();
-        Self::with(depth, width, |row, col| from.at(row, col))
+        Self::scaled(from, 1.0)
     }
 
     /// Packs `scale` times a matrix.
     pub(super) fn scaled(from: View, scale: f32) -> Self {
         let (depth, width) = from.dims();
-        Self::with(depth, width, |row, col| scale * from.at(row, col))
+        Self::with((depth, width), |panel, columns, own| {
+            // Along the values that stand beside each other.
+            if from.has_rows() {
+                for (row, values) in panel.chunks_exact_mut(own).enumerate() {
+                    let from = &from.line(row)[columns.clone()];
+                    values.iter_mut().zip(from).for_each(|(v, &f)| *v = scale * f);
+                }
+            } else {
+                for (i, column) in columns.enumerate() {
+                    let values = panel[i..].iter_mut().step_by(own);
+                    values.zip(from.line(column)).for_each(|(v, &f)| *v = scale * f);
+                }
+            }
+        })
     }
 
     /// Its transpose (width, depth), packed too.
     pub(super) fn transposed(&self) -> Self {
-        Self::with(self.width, self.depth, |row, col| self.at(col, row))
+        Self::with((self.width, self.depth), |panel, columns, own| {
+            for (row, values) in panel.chunks_exact_mut(own).enumerate() {
+                values.iter_mut().zip(columns.clone()).for_each(|(v, column)| *v = self.at(column, row));
+            }
+        })
     }
 
-    fn with(depth: usize, width: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    /// `fill` gets each panel, zeroed, its columns, and how many a full panel has.
+    fn with((depth, width): (usize, usize), fill: impl Fn(&mut [f32], Range<usize>, usize) + Sync) -> Self {
         let own = panel_width();
         let mut panels = vec![0.0; width.div_ceil(own) * own * depth];
         panels.par_chunks_mut((own * depth).max(1)).enumerate().for_each(|(p, panel)| {
-            let columns = own.min(width - p * own);
-            for (row, values) in panel.chunks_exact_mut(own).enumerate() {
-                for (col, value) in values[..columns].iter_mut().enumerate() {
-                    *value = at(row, p * own + col);
-                }
-            }
+            fill(panel, p * own..((p + 1) * own).min(width), own);
         });
         Self { panels, depth, width, own }
     }
@@ -137,7 +149,15 @@ impl Packed {
                 let mut part = vec![0.0; n * columns];
                 let dst = &mut part[..];
                 let (onto, panels) = (Onto::Nothing, panels.clone());
-                Arch::new().dispatch(Multiply { lhs: rows, n, rhs: self, panels, dst, stride: columns, onto });
+                Arch::new().dispatch(Multiply {
+                    lhs: rows,
+                    n,
+                    rhs: self,
+                    panels,
+                    dst,
+                    stride: columns,
+                    onto,
+                });
                 part
             })
             .collect();
@@ -198,15 +218,19 @@ impl WithSimd for Multiply<'_> {
             for panel in self.panels.clone() {
                 let mut row = 0;
                 while row + TILE <= self.n {
-                    self.tile::<S, TILE>(simd, row, panel, k.clone());
+                    if row == 0 {
+                        self.tile::<S, TILE, true>(simd, row, panel, k.clone());
+                    } else {
+                        self.tile::<S, TILE, false>(simd, row, panel, k.clone());
+                    }
                     row += TILE;
                 }
                 match self.n - row {
-                    1 => self.tile::<S, 1>(simd, row, panel, k.clone()),
-                    2 => self.tile::<S, 2>(simd, row, panel, k.clone()),
-                    3 => self.tile::<S, 3>(simd, row, panel, k.clone()),
-                    4 => self.tile::<S, 4>(simd, row, panel, k.clone()),
-                    5 => self.tile::<S, 5>(simd, row, panel, k.clone()),
+                    1 => self.tile::<S, 1, false>(simd, row, panel, k.clone()),
+                    2 => self.tile::<S, 2, false>(simd, row, panel, k.clone()),
+                    3 => self.tile::<S, 3, false>(simd, row, panel, k.clone()),
+                    4 => self.tile::<S, 4, false>(simd, row, panel, k.clone()),
+                    5 => self.tile::<S, 5, false>(simd, row, panel, k.clone()),
                     _ => {}
                 }
             }
@@ -215,16 +239,27 @@ impl WithSimd for Multiply<'_> {
 }
 
 impl Multiply<'_> {
-    /// `M` rows times a part of a panel.
+    /// `M` rows times a part of a panel; `AHEAD`: the same part of the next panel is called for meanwhile.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize>(&mut self, simd: S, row: usize, panel: usize, k: Range<usize>) {
+    fn tile<S: Simd, const M: usize, const AHEAD: bool>(
+        &mut self,
+        simd: S,
+        row: usize,
+        panel: usize,
+        k: Range<usize>,
+    ) {
         let (own, len) = (2 * S::F32_LANES, k.end - k.start);
         let values = &self.rhs.panels[(panel * self.rhs.depth + k.start) * own..][..len * own];
         let (values, _) = S::as_simd_f32s(values);
         let rows: [&[f32]; M] =
             std::array::from_fn(|i| &self.lhs.values[(row + i) * self.lhs.stride + k.start..][..len]);
         let mut sums = [[simd.splat_f32s(0.0); 2]; M];
+        let next = ((panel + 1) * self.rhs.depth + k.start) * own;
+        let next = &self.rhs.panels[next.min(self.rhs.panels.len())..];
         for (k, pair) in values.chunks_exact(2).enumerate() {
+            if AHEAD {
+                call_for(next, k * own);
+            }
             for (row, sums) in rows.iter().zip(&mut sums) {
                 // SAFETY: `values` was cut to two registers, and every row to one value, for each of `len` steps.
                 #[allow(unsafe_code)]
@@ -251,4 +286,18 @@ impl Multiply<'_> {
             }
         }
     }
+}
+
+/// Asks for a value to be brought closer, if the machine can be asked.
+#[inline(always)]
+fn call_for(values: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing; any address will do.
+    #[allow(unsafe_code)]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().wrapping_add(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, at);
 }

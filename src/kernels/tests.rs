@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::attention::attention_portable;
-use super::linear::lora_linear_portable;
+use super::attention::{attend, attention_portable};
+use super::layer::decoder_layer_portable;
+use super::linear::corrected_portable;
 use super::loss::cross_entropy_portable;
 use super::mlp::swiglu_portable;
 use super::norm::rms_norm_portable;
@@ -86,13 +87,9 @@ fn check_numerically(name: &str, op: Op, inputs: &[Tensor], (i, grad, count): (u
 #[test]
 fn rms_norm_keeps_the_laws() {
     let weight = noise((1, 72), 5).flatten_all().unwrap();
+    let norm = RmsNorm::new(&weight, 1e-5).unwrap();
     let inputs = [noise((9, 72), 1)];
-    check(
-        "rms_norm",
-        &|t| rms_norm(t[0], &weight, 1e-5),
-        &|t| rms_norm_portable(t[0], &weight, 1e-5),
-        &inputs,
-    );
+    check("rms_norm", &|t| rms_norm(t[0], &norm), &|t| rms_norm_portable(t[0], &weight, 1e-5), &inputs);
 }
 
 #[test]
@@ -103,39 +100,99 @@ fn swiglu_keeps_the_laws() {
     check("swiglu", &fast, &portable, &inputs);
 }
 
-type Linear = fn(&Tensor, &FrozenLinear, &[Correction], f64) -> Result<Tensor>;
+/// A layer of hidden size 40, with 6 query heads and 2 key heads of width 8, and an MLP of width 56.
+fn layer() -> Arc<FrozenLayer> {
+    let linear =
+        |(d_out, d_in), seed| FrozenLinear::new(&(noise((d_out, d_in), seed) * 0.3).unwrap()).unwrap();
+    let norm = |seed| RmsNorm::new(&noise((1, 40), seed).flatten_all().unwrap(), 1e-5).unwrap();
+    Arc::new(FrozenLayer {
+        attn_norm: norm(11),
+        qkv: linear((80, 40), 12),
+        output: linear((40, 48), 13),
+        ffn_norm: norm(14),
+        gate_up: linear((112, 40), 15),
+        down: linear((40, 56), 16),
+    })
+}
+
+/// Of each corrected projection: the stack, its first output there, and (out, in).
+type Corrected = (usize, usize, (usize, usize));
+
+const ALL: [Corrected; 7] = [
+    (0, 0, (48, 40)),
+    (0, 48, (16, 40)),
+    (0, 64, (16, 40)),
+    (1, 0, (40, 48)),
+    (2, 0, (56, 40)),
+    (2, 56, (56, 40)),
+    (3, 0, (40, 56)),
+];
 
 #[test]
-fn lora_linear_keeps_the_laws() {
-    let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
-    // One correction of all outputs, and two of some of them.
-    for (n, starts) in
-        [(3, &[(0, 40)][..]), (17, &[(0, 40)]), (3, &[(0, 10), (25, 15)]), (17, &[(5, 20), (30, 10)])]
-    {
-        let mut inputs = vec![noise((n, 24), 1)];
-        for (i, &(_, rows)) in starts.iter().enumerate() {
-            inputs.extend([noise((4, 24), 2 + i as u32), noise((rows, 4), 6 + i as u32)]);
+fn a_decoder_layer_keeps_the_laws() {
+    let layer = layer();
+    let cases = [
+        (&ALL[..], 0, vec![5]),
+        (&ALL[..], 3, vec![1, 9, 4]),
+        (&ALL[..1], 0, vec![7, 2]),
+        (&ALL[2..5], 0, vec![70, 131]),
+    ];
+    for (corrected, n_shared, lengths) in cases {
+        let (n, shape) = (n_shared + lengths.iter().sum::<usize>(), sharing(n_shared, &lengths));
+        let mut inputs = vec![noise((n, 40), 1)];
+        for (i, &(_, _, (d_out, d_in))) in corrected.iter().enumerate() {
+            inputs.extend([noise((3, d_in), 20 + i as u32), noise((d_out, 3), 40 + i as u32)]);
         }
-        let corrections = |t: &[&Tensor]| -> Vec<(usize, Tensor, Tensor)> {
-            let pair = |(i, &(start, _)): (usize, &(usize, usize))| {
-                (start, t[1 + 2 * i].clone(), t[2 + 2 * i].clone())
-            };
-            starts.iter().enumerate().map(pair).collect()
+        let run = |t: &[&Tensor], fast: bool| {
+            let mut corrections = LayerCorrections::default();
+            for (i, &(stack, start, _)) in corrected.iter().enumerate() {
+                corrections[stack].push(Correction { start, a: t[1 + 2 * i], b: t[2 + 2 * i] });
+            }
+            if fast {
+                decoder_layer(t[0], &layer, (&corrections, 0.4), &shape)
+            } else {
+                decoder_layer_portable(t[0], &layer, (&corrections, 0.4), &shape)
+            }
         };
-        let run = |linear: Linear, t: &[&Tensor]| {
-            let own = corrections(t);
-            let all: Vec<_> = own.iter().map(|(start, a, b)| Correction { start: *start, a, b }).collect();
-            linear(t[0], &base, &all, 2.0)
-        };
-        check("lora_linear", &|t| run(lora_linear, t), &|t| run(lora_linear_portable, t), &inputs);
+        check("decoder_layer", &|t| run(t, true), &|t| run(t, false), &inputs);
     }
+}
+
+#[test]
+fn a_layer_without_corrections_passes_the_gradient_on() {
+    let (layer, shape, none) = (layer(), shape(&[4, 6]), LayerCorrections::default());
+    check(
+        "base layer",
+        &|t| decoder_layer(t[0], &layer, (&none, 1.0), &shape),
+        &|t| decoder_layer_portable(t[0], &layer, (&none, 1.0), &shape),
+        &[noise((10, 40), 1)],
+    );
+}
+
+#[test]
+fn rows_of_two_adapters_are_corrected_each_by_its_own() {
+    let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
+    let x = noise((9, 24), 1);
+    let (a, b) = ([noise((4, 24), 2), noise((4, 24), 5)], [noise((10, 4), 6), noise((40, 4), 7)]);
+    let part = |rows, i: usize, start, scaling| CorrectedRows {
+        rows,
+        corrections: vec![Correction { start, a: &a[i], b: &b[i] }],
+        scaling,
+    };
+    let parts = [part(1..4, 0, 25, 0.5), part(6..9, 1, 0, 2.0)];
+    let fast = corrected(&x, &base, &parts).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let y = base.forward(&x).unwrap();
+    let portable = corrected_portable(&x, &y, &parts).unwrap();
+    assert_close("corrected", &fast, &portable.flatten_all().unwrap().to_vec1::<f32>().unwrap(), 2e-5);
+    let y = y.to_vec2::<f32>().unwrap();
+    assert_eq!(fast[..40], y[0], "a row in no range keeps every bit");
 }
 
 #[test]
 fn frozen_linear_keeps_the_laws() {
     let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
-    for n in [1, 4, 33] {
-        let portable = |t: &[&Tensor]| t[0].matmul(&base.weight().t()?);
+    for n in [1, 4, 33, 145] {
+        let portable = |t: &[&Tensor]| t[0].matmul(&base.weight()?.t()?);
         check("frozen", &|t| base.forward(t[0]), &portable, &[noise((n, 24), 1)]);
     }
 }
@@ -160,19 +217,24 @@ fn sharing(n_shared: usize, lengths: &[usize]) -> Arc<AttentionShape> {
     Arc::new(AttentionShape { n_heads, n_kv_heads, head_dim, rope, n_shared, lengths })
 }
 
+/// Attention on all threads.
+fn attention(qkv: &Tensor, shape: &AttentionShape) -> Vec<Vec<f32>> {
+    let mut out = vec![0.0; qkv.dim(0).unwrap() * 48];
+    attend(&qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap(), shape, &mut out);
+    out.chunks(48).map(<[f32]>::to_vec).collect()
+}
+
 #[test]
-fn attention_keeps_the_laws() {
+fn attention_equals_its_twin() {
     for (n_shared, lengths) in
         [(0, vec![5]), (0, vec![1, 9, 4]), (0, vec![70, 131]), (3, vec![1, 9, 4]), (66, vec![67, 5])]
     {
         let (n, shape) = (n_shared + lengths.iter().sum::<usize>(), sharing(n_shared, &lengths));
-        let inputs = [noise((n, 48), 1), noise((n, 16), 2), noise((n, 16), 3)];
-        check(
-            "attention",
-            &|t| attention(&Tensor::cat(t, 1)?, &shape),
-            &|t| attention_portable(&Tensor::cat(t, 1)?, &shape),
-            &inputs,
-        );
+        let qkv = noise((n, 80), 1);
+        let twin = attention_portable(&qkv, &shape).unwrap().to_vec2::<f32>().unwrap();
+        for (a, b) in attention(&qkv, &shape).iter().zip(&twin) {
+            assert_close("row", a, b, 2e-5);
+        }
     }
 }
 
@@ -181,7 +243,7 @@ fn packed_sequences_see_only_themselves() {
     let run = |start: usize, lengths: &[usize]| {
         let n = lengths.iter().sum();
         let qkv = noise((12, 80), 1).narrow(0, start, n).unwrap().contiguous().unwrap();
-        attention(&qkv, &shape(lengths)).unwrap().to_vec2::<f32>().unwrap()
+        attention(&qkv, &shape(lengths))
     };
     assert_eq!(run(0, &[7, 5])[7..], run(7, &[5]));
 }
@@ -191,7 +253,7 @@ fn a_common_start_is_seen_as_each_sequences_own() {
     let all = noise((12, 80), 1);
     let run = |rows: &[u32], shape: &Arc<AttentionShape>| {
         let rows = Tensor::from_slice(rows, rows.len(), &Device::Cpu).unwrap();
-        attention(&all.index_select(&rows, 0).unwrap(), shape).unwrap().to_vec2::<f32>().unwrap()
+        attention(&all.index_select(&rows, 0).unwrap(), shape)
     };
     let together = run(&(0..12).collect::<Vec<_>>(), &sharing(4, &[3, 5]));
     let first = run(&[0, 1, 2, 3, 4, 5, 6], &shape(&[7]));
@@ -204,7 +266,7 @@ fn a_common_start_is_seen_as_each_sequences_own() {
 #[test]
 fn cached_attention_equals_uncached() {
     let qkv = noise((80, 80), 1);
-    let whole = attention(&qkv, &shape(&[80])).unwrap().to_vec2::<f32>().unwrap();
+    let whole = attention(&qkv, &shape(&[80]));
     let mut cache = CachedKeys::default();
     let mut rows = Vec::new();
     for (start, n) in [(0, 70), (70, 1), (71, 9)] {

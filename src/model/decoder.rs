@@ -13,8 +13,8 @@ use super::config::ModelConfig;
 use super::lora::Projection;
 use super::weights::{LayerWeights, Weights};
 use crate::kernels::{
-    AttentionShape, CachedKeys, CorrectedRows, Correction, FrozenLayer, FrozenLinear, LayerCorrections, RmsNorm,
-    RopeTable, attend_cached, corrected, decoder_layer, rms_norm, swiglu,
+    AttentionShape, CachedKeys, CorrectedRows, Correction, FrozenLayer, FrozenLinear, LayerCorrections,
+    RmsNorm, RopeTable, attend_cached, corrected, decoder_layer, rms_norm, swiglu,
 };
 
 /// The frozen model. Cheap to share behind an `Arc`; nothing in it ever changes.
@@ -108,7 +108,12 @@ impl Decoder {
 
     /// Normalised hidden states (n, hidden) of sequences packed one after another, each from its own
     /// position 0. Gradients reach the adapter.
-    pub fn forward(&self, tokens: &[u32], lengths: &[usize], lora: Option<(&Adapter, f64)>) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        tokens: &[u32],
+        lengths: &[usize],
+        lora: Option<(&Adapter, f64)>,
+    ) -> Result<Tensor> {
         self.forward_sharing(tokens, (0, lengths), lora)
     }
 
@@ -130,7 +135,11 @@ impl Decoder {
     }
 
     /// The adapter's corrections of a layer, and what they are multiplied by; none at scale 0.
-    fn layer_corrections<'a>(&self, layer: usize, lora: Option<(&'a Adapter, f64)>) -> (LayerCorrections<'a>, f64) {
+    fn layer_corrections<'a>(
+        &self,
+        layer: usize,
+        lora: Option<(&'a Adapter, f64)>,
+    ) -> (LayerCorrections<'a>, f64) {
         let Some((adapter, scale)) = lora else { return Default::default() };
         let of = |stack| corrections((adapter, scale), (&self.config, layer, stack));
         (STACKS.map(of), adapter.config.scaling() * scale)

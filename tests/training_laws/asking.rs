@@ -31,7 +31,7 @@ fn greedy_without_cache(decoder: &Decoder, prompt: &[u32], adapter: Option<&Adap
     for _ in 0..24 {
         let all = match adapter {
             Some(adapter) => tuned_logits(decoder, &[&tokens], (adapter, 1.0)),
-            None => logits(decoder, &[&tokens], &[]),
+            None => logits(decoder, &[&tokens], None),
         };
         tokens.push(argmax(&all[all.len() - VOCAB..]));
     }
@@ -86,11 +86,16 @@ fn rows_of_several_adapters_in_one_pass_equal_separate_passes() {
         LoraRows { rows: 5..14, adapter: &one, scale: 1.0 },
         LoraRows { rows: 17..26, adapter: &two, scale: 0.7 },
     ];
-    let together = logits(&decoder, &[&A, &B, &C, &B], &lora);
+    let mut caches = [(); 4].map(|()| KvCache::new(&config()));
+    let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+    let (tokens, lengths) = ([&A[..], &B, &C, &B].concat(), [A.len(), B.len(), C.len(), B.len()]);
+    let hidden = decoder.forward_cached(&tokens, &lengths, &mut caches, &lora).unwrap();
+    let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+    let together = values(&decoder.logits(&hidden, &rows).unwrap());
     let apart = [
-        logits(&decoder, &[&A], &[]),
+        logits(&decoder, &[&A], None),
         tuned_logits(&decoder, &[&B], (&one, 1.0)),
-        logits(&decoder, &[&C], &[]),
+        logits(&decoder, &[&C], None),
         tuned_logits(&decoder, &[&B], (&two, 0.7)),
     ];
     assert!(largest_difference(&together, &apart.concat()) < CLOSE);
@@ -100,12 +105,12 @@ fn rows_of_several_adapters_in_one_pass_equal_separate_passes() {
 #[test]
 fn packed_sequences_do_not_see_each_other() {
     let decoder = decoder();
-    let together = logits(&decoder, &[&A, &B, &C], &[]);
-    let apart = [&A[..], &B, &C].map(|s| logits(&decoder, &[s], &[])).concat();
+    let together = logits(&decoder, &[&A, &B, &C], None);
+    let apart = [&A[..], &B, &C].map(|s| logits(&decoder, &[s], None)).concat();
     assert!(largest_difference(&together, &apart) < CLOSE);
     // Whatever stands before and behind, the sequence between keeps every bit.
     let other: Vec<u32> = A.iter().map(|t| t + 1).collect();
-    let changed = logits(&decoder, &[&other, &B, &[9, 9, 9]], &[]);
+    let changed = logits(&decoder, &[&other, &B, &[9, 9, 9]], None);
     let between = 5 * VOCAB..14 * VOCAB;
     assert_eq!(together[between.clone()], changed[between]);
     assert_ne!(together[..5 * VOCAB], changed[..5 * VOCAB]);

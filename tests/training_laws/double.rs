@@ -1,7 +1,7 @@
 //! What stands in for a real model here?
 
 use candle_core::{Device, Tensor};
-use lorascope::model::decoder::{Decoder, LoraRows};
+use lorascope::model::decoder::Decoder;
 use lorascope::model::lora::{LoraConfig, Projection, TrainableAdapter};
 use lorascope::model::{Adapter, Architecture, LayerWeights, ModelConfig, Weights};
 use lorascope::train::batch::{Batch, Encoded};
@@ -129,7 +129,7 @@ pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
 }
 
 /// Logits of every position of packed sequences, (n, vocab) in one row after another.
-pub(crate) fn logits(decoder: &Decoder, sequences: &[&[u32]], lora: &[LoraRows]) -> Vec<f32> {
+pub(crate) fn logits(decoder: &Decoder, sequences: &[&[u32]], lora: Option<(&Adapter, f64)>) -> Vec<f32> {
     let tokens = sequences.concat();
     let lengths: Vec<usize> = sequences.iter().map(|s| s.len()).collect();
     let hidden = decoder.forward(&tokens, &lengths, lora).unwrap().detach();
@@ -137,14 +137,9 @@ pub(crate) fn logits(decoder: &Decoder, sequences: &[&[u32]], lora: &[LoraRows])
     values(&decoder.logits(&hidden, &rows).unwrap())
 }
 
-/// The same with an adapter on every row.
-pub(crate) fn tuned_logits(
-    decoder: &Decoder,
-    sequences: &[&[u32]],
-    (adapter, scale): (&Adapter, f64),
-) -> Vec<f32> {
-    let n = sequences.iter().map(|s| s.len()).sum();
-    logits(decoder, sequences, &[LoraRows { rows: 0..n, adapter, scale }])
+/// The same with an adapter.
+pub(crate) fn tuned_logits(decoder: &Decoder, sequences: &[&[u32]], lora: (&Adapter, f64)) -> Vec<f32> {
+    logits(decoder, sequences, Some(lora))
 }
 
 pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {

@@ -24,7 +24,7 @@ const PROBE: [u32; 7] = [3, 9, 27, 31, 4, 4, 12];
 
 fn merged_logits(adapter: &Adapter) -> Vec<f32> {
     let merged = merge(weights(), adapter).unwrap();
-    logits(&Decoder::new(config(), merged).unwrap(), &[&PROBE], &[])
+    logits(&Decoder::new(config(), merged).unwrap(), &[&PROBE], None)
 }
 
 #[test]
@@ -38,14 +38,14 @@ fn a_merged_model_gives_the_logits_of_base_and_adapter() {
         let tuned = tuned_logits(&base, &[&PROBE], (&adapter, 1.0));
         let merged = merged_logits(&adapter);
         assert!(largest_difference(&merged, &tuned) < 1e-4, "{}", largest_difference(&merged, &tuned));
-        assert!(largest_difference(&merged, &logits(&base, &[&PROBE], &[])) > 0.1, "it changes nothing");
+        assert!(largest_difference(&merged, &logits(&base, &[&PROBE], None)) > 0.1, "it changes nothing");
     }
 }
 
 #[test]
 fn an_adapter_that_learnt_nothing_merges_into_the_base_itself() {
     let adapter = fresh(62).publish().unwrap();
-    assert_eq!(merged_logits(&adapter), logits(&decoder(), &[&PROBE], &[]));
+    assert_eq!(merged_logits(&adapter), logits(&decoder(), &[&PROBE], None));
     let some = TrainableAdapter::fresh(&lora(&[Projection::Value]), &config(), "double", 1).unwrap();
     let merged = merge(weights(), &some.adapter).unwrap();
     for ((name, ours), (_, base)) in merged.named().iter().zip(weights().named()) {
@@ -148,7 +148,7 @@ fn a_model_merged_from_a_gguf_file_opens_as_the_same_model() {
     assert_eq!(spoken(&after), "<s>user!abc<s>assistant!de");
     assert_eq!(spoken(&after), spoken(&before));
     let tuned = tuned_logits(&decoder(), &[&PROBE], (&learnt, 1.0));
-    let merged = logits(&Decoder::new(after.config, after.weights).unwrap(), &[&PROBE], &[]);
+    let merged = logits(&Decoder::new(after.config, after.weights).unwrap(), &[&PROBE], None);
     assert!(largest_difference(&merged, &tuned) < 1e-4);
 
     let header = fs::read(out.join("model.safetensors")).unwrap();
@@ -210,7 +210,7 @@ fn a_model_merged_from_a_folder_keeps_what_the_folder_says() {
     let learnt = Adapter::load(&adapter, &before.config).unwrap();
     let of = |weights: Weights| Decoder::new(before.config.clone(), weights).unwrap();
     let tuned = tuned_logits(&of(before.weights.clone()), &[&PROBE], (&learnt, 1.0));
-    let merged = logits(&of(after.weights), &[&PROBE], &[]);
+    let merged = logits(&of(after.weights), &[&PROBE], None);
     assert!(largest_difference(&merged, &tuned) < 1e-4, "{}", largest_difference(&merged, &tuned));
 }
 

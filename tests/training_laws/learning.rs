@@ -17,13 +17,13 @@ const PROBE: [u32; 9] = [3, 17, 8, 44, 21, 5, 9, 30, 12];
 fn a_fresh_adapter_equals_the_base() {
     let (decoder, adapter) = (decoder(), fresh(1).publish().unwrap());
     assert!(!adapter.is_trained().unwrap());
-    assert_eq!(tuned_logits(&decoder, &[&PROBE], (&adapter, 1.0)), logits(&decoder, &[&PROBE], &[]));
+    assert_eq!(tuned_logits(&decoder, &[&PROBE], (&adapter, 1.0)), logits(&decoder, &[&PROBE], None));
 }
 
 #[test]
 fn a_scale_of_nought_equals_the_base_and_more_scale_changes_more() {
     let (decoder, adapter) = (decoder(), trained(2));
-    let base = logits(&decoder, &[&PROBE], &[]);
+    let base = logits(&decoder, &[&PROBE], None);
     let at = |scale| tuned_logits(&decoder, &[&PROBE], (&adapter, scale));
     assert_eq!(at(0.0), base);
     let (little, whole) = (largest_difference(&at(0.1), &base), largest_difference(&at(1.0), &base));
@@ -36,16 +36,16 @@ fn the_base_is_unchanged_to_the_bit() {
     let read = || weights.named().iter().map(|(_, t)| values(t)).collect::<Vec<_>>();
     let before = read();
     let mut run = Run::new(fresh(3));
-    // The decoder reads the very storage that is watched.
+    // The decoder reads the very storage of the embedding that is watched; its packed layers show in the logits.
     run.decoder = Decoder::new(config(), weights.clone()).unwrap();
-    let base = logits(&run.decoder, &[&PROBE], &[]);
+    let base = logits(&run.decoder, &[&PROBE], None);
     let batch = Batch::pack(&examples(3, 4));
     for _ in 0..5 {
         run.step(std::slice::from_ref(&batch));
     }
     assert!(run.trainable.adapter.is_trained().unwrap());
     assert_eq!(read(), before);
-    assert_eq!(logits(&run.decoder, &[&PROBE], &[]), base);
+    assert_eq!(logits(&run.decoder, &[&PROBE], None), base);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn repeated(curve: &Curve) -> (Run, Vec<f64>) {
 #[test]
 fn the_base_gives_the_logits_of_transformers() {
     let curve = curve();
-    let ours = logits(&decoder().0, &[&curve.probe], &[]);
+    let ours = logits(&decoder().0, &[&curve.probe], None);
     assert!(largest_difference(&ours, &curve.logits.base.concat()) < 1e-4);
 }
 

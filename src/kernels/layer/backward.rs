@@ -25,7 +25,7 @@ impl Fused {
     pub(super) fn backward(
         &self,
         (x, flat, dy): (&[f32], &[f32], &[f32]),
-        kept: Kept,
+        kept: &Kept,
         wanted: bool,
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
         let (layer, n) = (&*self.layer, self.n_rows(x));
@@ -39,8 +39,7 @@ impl Fused {
             bail!("a layer has four stacks")
         };
         let outputs = stacks.map(|s| s.dims().0);
-        let (hidden, inner, attended) =
-            (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
+        let (hidden, inner, attended) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
         let widths = [0, 1, 2, 3].map(|i| self.plans[i].width());
         let buffer = |width: usize| Buffer::new(n * width);
         let mut u = widths.map(buffer);
@@ -110,7 +109,11 @@ impl Fused {
             if width == 0 {
                 continue;
             }
-            tasks.push(Task { left: View::new(&u[i], n, width), right: View::new(inputs[i], n, d_in), gradient: da });
+            tasks.push(Task {
+                left: View::new(&u[i], n, width),
+                right: View::new(inputs[i], n, d_in),
+                gradient: da,
+            });
             for (j, (block, db)) in plan.blocks.iter().zip(dbs).enumerate() {
                 let left = View::strided(&d_outputs[i][block.start..], (n, block.len()), outputs[i]);
                 let right = View::strided(&kept.thin[i][j * plan.rank..], (n, plan.rank), width);

@@ -64,7 +64,7 @@ impl Fused {
             let n = rows.len();
             let mut h = Buffer::new(n * hidden);
             layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
-            qkv_stack.rows(&h, n, qkv, Onto::Nothing, thin);
+            qkv_stack.rows(&h, n, (qkv, Onto::Nothing), thin);
         });
         kept.log_sums = attend(&kept.qkv, &self.shape, &mut kept.attended);
         let mut y = vec![0.0; n * hidden];
@@ -84,17 +84,16 @@ impl Fused {
                 output_stack.rows(
                     &attended[rows.start * width..rows.end * width],
                     n,
-                    middle,
-                    Onto::Sum,
+                    (middle, Onto::Sum),
                     thin_output,
                 );
                 let mut h = Buffer::new(n * hidden);
                 layer.ffn_norm.rows(middle, &mut h);
-                gate_up_stack.rows(&h, n, gate_up, Onto::Nothing, thin_gate_up);
+                gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up);
                 let mut joined = Buffer::new(n * inner);
                 mlp::join_rows(gate_up, inner, &mut joined);
                 y.copy_from_slice(middle);
-                down_stack.rows(&joined, n, y, Onto::Sum, thin_down);
+                down_stack.rows(&joined, n, (y, Onto::Sum), thin_down);
             },
         );
         Ok((y, kept))
@@ -102,10 +101,10 @@ impl Fused {
 }
 
 /// Cuts buffers, each with the width of its rows, into the same blocks of rows.
-pub(super) fn blocks<'a, const N: usize>(
+pub(super) fn blocks<const N: usize>(
     n: usize,
-    mut buffers: [(&'a mut [f32], usize); N],
-) -> Vec<(Range<usize>, [&'a mut [f32]; N])> {
+    mut buffers: [(&mut [f32], usize); N],
+) -> Vec<(Range<usize>, [&mut [f32]; N])> {
     let step = rows_a_block(n);
     let cut = |start: usize| {
         let rows = start..(start + step).min(n);

@@ -23,7 +23,10 @@ pub(super) struct StackPlan {
 
 impl StackPlan {
     /// The four stacks of a layer, and the flat vector.
-    pub(super) fn of_layer(layer: &FrozenLayer, corrections: &LayerCorrections) -> Result<([Self; 4], Tensor)> {
+    pub(super) fn of_layer(
+        layer: &FrozenLayer,
+        corrections: &LayerCorrections,
+    ) -> Result<([Self; 4], Tensor)> {
         let mut at = 0;
         let mut parts = Vec::new();
         let mut plans = Vec::with_capacity(4);
@@ -77,7 +80,10 @@ impl StackPlan {
 
     /// Cuts the gradient of the flat vector into those of all `A` together and of each `B`; what is left belongs to
     /// the next stack.
-    pub(super) fn split<'a>(&self, flat: &'a mut [f32]) -> (&'a mut [f32], Vec<&'a mut [f32]>, &'a mut [f32]) {
+    pub(super) fn split<'a>(
+        &self,
+        flat: &'a mut [f32],
+    ) -> (&'a mut [f32], Vec<&'a mut [f32]>, &'a mut [f32]) {
         let (a, mut rest) = flat.split_at_mut(self.width() * self.d_in);
         let mut bs = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
@@ -107,7 +113,7 @@ impl<'a> Forward<'a> {
     }
 
     /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `down`.
-    pub(super) fn rows(&self, x: &[f32], n: usize, y: &mut [f32], onto: Onto, down: &mut [f32]) {
+    pub(super) fn rows(&self, x: &[f32], n: usize, (y, onto): (&mut [f32], Onto), down: &mut [f32]) {
         let (d_in, d_out) = self.base.dims();
         self.base.multiply(Rows::new(x, d_in), n, (y, d_out), onto);
         let Some(a) = &self.down else { return };
@@ -142,7 +148,12 @@ impl<'a> Backward<'a> {
     pub(super) fn thin(&self, dy: &[f32], n: usize, u: &mut [f32]) {
         let (d_out, width) = (self.base.dims().0, self.ups.len() * self.rank);
         for (j, (block, b)) in self.ups.iter().enumerate() {
-            b.multiply(Rows::new(dy, d_out).after(block.start), n, (&mut u[j * self.rank..], width), Onto::Nothing);
+            b.multiply(
+                Rows::new(dy, d_out).after(block.start),
+                n,
+                (&mut u[j * self.rank..], width),
+                Onto::Nothing,
+            );
         }
     }
 
