@@ -40,9 +40,12 @@ pub(super) use vectorised;
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
 pub(super) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it leaves the nearest whole number
-    let x = x.clamp(-87.3, 88.3);
-    let n = x.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    // 1.5 · 2^23: adding it leaves the nearest whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let x = if x > -87.3 { x } else { -87.3 };
+    let x = if x < 88.3 { x } else { 88.3 };
+    let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     let r = n.mul_add(-0.693_359_375, x);
     let r = n.mul_add(2.121_944_4e-4, r);
     let p = 1.987_569_15e-4_f32;
@@ -52,7 +55,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p.mul_add(r, 1.666_666_55e-1);
     let p = p.mul_add(r, 5.000_000_1e-1);
     let y = (r * r).mul_add(p, r + 1.0);
-    y * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    y * f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits() - 127) << 23)
 }
 
 /// Sum of `f` over a slice, in 16 lanes: the same order on every machine.
@@ -92,15 +95,15 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// Largest value of a slice.
 #[inline(always)]
 pub(super) fn max_of(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let chunks = values.chunks_exact(16);
-    let rest = chunks.remainder();
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    let (chunks, rest) = values.as_chunks::<32>();
     for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane = if v > *lane { v } else { *lane };
+        for i in 0..32 {
+            lanes[i] = larger(lanes[i], chunk[i]);
         }
     }
-    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| a.max(b))
+    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
 /// Replaces each value of a row by `exp(value - shift)` and returns their sum.
