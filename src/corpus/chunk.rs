@@ -19,10 +19,11 @@ pub struct Chunking {
 }
 
 impl Default for Chunking {
-    /// Short, since a small model reads a short passage better: on the trained wordings of the sample
-    /// corpus a model of 135M parameters answered 83 % right from one passage of 64 tokens.
+    /// A short section as a whole, since a small model reads a short passage better. Of 60 questions about the
+    /// sample corpus in trained wordings, a model of 135M parameters answered 82 % right from one passage of
+    /// 64 tokens, 88 % of 96, 85 % of 128.
     fn default() -> Self {
-        Self { max_tokens: 64 }
+        Self { max_tokens: 96 }
     }
 }
 
