@@ -43,6 +43,15 @@ pub(super) enum Onto {
     Sum,
 }
 
+/// A product that is added to another.
+#[derive(Clone, Copy)]
+pub(super) struct Added<'a> {
+    /// The first column that it is added to: a panel begins there.
+    pub(super) column: usize,
+    pub(super) rows: Rows<'a>,
+    pub(super) matrix: &'a Packed,
+}
+
 /// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
@@ -123,9 +132,25 @@ impl Packed {
 
     /// `rows · self` on this thread, to rows of `dst` that start `stride` values apart. The order of
     /// summation does not depend on the number of rows.
-    pub(super) fn multiply(&self, rows: Rows, n: usize, (dst, stride): (&mut [f32], usize), onto: Onto) {
+    pub(super) fn multiply(&self, rows: Rows, n: usize, dst: (&mut [f32], usize), onto: Onto) {
+        self.multiply_adding(rows, n, dst, (onto, &[]));
+    }
+
+    /// The same, with products of other rows added to some of its columns before they are written.
+    pub(super) fn multiply_adding(
+        &self,
+        rows: Rows,
+        n: usize,
+        (dst, stride): (&mut [f32], usize),
+        (onto, added): (Onto, &[Added]),
+    ) {
         let panels = 0..self.n_panels();
-        Arch::new().dispatch(Multiply { lhs: rows, n, rhs: self, panels, dst, stride, onto });
+        Arch::new().dispatch(Multiply { lhs: rows, n, rhs: self, panels, dst, stride, onto, added });
+    }
+
+    /// Whether a product can be added from that column on: panels begin there.
+    pub(super) fn begins_panel(&self, column: usize) -> bool {
+        column.is_multiple_of(self.own)
     }
 
     /// `rows · self` (n, width) on all threads.
@@ -157,6 +182,7 @@ impl Packed {
                     dst,
                     stride: columns,
                     onto,
+                    added: &[],
                 });
                 part
             })
@@ -175,6 +201,13 @@ impl<'a> Rows<'a> {
     /// Rows one after another.
     pub(super) fn new(values: &'a [f32], width: usize) -> Self {
         Self { values, stride: width }
+    }
+
+    /// Some values of `M` rows.
+    #[inline(always)]
+    fn tile<const M: usize>(self, row: usize, k: Range<usize>) -> [&'a [f32]; M] {
+        let len = k.end - k.start;
+        std::array::from_fn(|i| &self.values[(row + i) * self.stride + k.start..][..len])
     }
 
     /// Those from a row on.
@@ -204,6 +237,7 @@ struct Multiply<'a> {
     dst: &'a mut [f32],
     stride: usize,
     onto: Onto,
+    added: &'a [Added<'a>],
 }
 
 impl WithSimd for Multiply<'_> {
@@ -251,21 +285,21 @@ impl Multiply<'_> {
         let (own, len) = (2 * S::F32_LANES, k.end - k.start);
         let values = &self.rhs.panels[(panel * self.rhs.depth + k.start) * own..][..len * own];
         let (values, _) = S::as_simd_f32s(values);
-        let rows: [&[f32]; M] =
-            std::array::from_fn(|i| &self.lhs.values[(row + i) * self.lhs.stride + k.start..][..len]);
+        let rows = self.lhs.tile(row, k.start..k.start + len);
         let mut sums = [[simd.splat_f32s(0.0); 2]; M];
         let next = ((panel + 1) * self.rhs.depth + k.start) * own;
-        let next = &self.rhs.panels[next.min(self.rhs.panels.len())..];
-        for (k, pair) in values.chunks_exact(2).enumerate() {
-            if AHEAD {
-                call_for(next, k * own);
-            }
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                // SAFETY: `values` was cut to two registers, and every row to one value, for each of `len` steps.
-                #[allow(unsafe_code)]
-                let x = simd.splat_f32s(unsafe { *row.get_unchecked(k) });
-                sums[0] = simd.mul_add_f32s(x, pair[0], sums[0]);
-                sums[1] = simd.mul_add_f32s(x, pair[1], sums[1]);
+        let next = if AHEAD { &self.rhs.panels[next.min(self.rhs.panels.len())..] } else { &[] };
+        accumulate::<S, M, AHEAD>(simd, (rows, values), &mut sums, next);
+        if k.end == self.rhs.depth {
+            for added in self.added {
+                let Some(panel) = panel.checked_sub(added.column / own) else { continue };
+                let depth = added.matrix.depth;
+                let Some(values) = added.matrix.panels.get(panel * depth * own..(panel + 1) * depth * own)
+                else {
+                    continue;
+                };
+                let (values, _) = S::as_simd_f32s(values);
+                accumulate::<S, M, false>(simd, (added.rows.tile(row, 0..depth), values), &mut sums, &[]);
             }
         }
         let column = (panel - self.panels.start) * own;
@@ -284,6 +318,29 @@ impl Multiply<'_> {
                     *dst = if adds { *dst + value } else { value };
                 }
             }
+        }
+    }
+}
+
+/// Adds rows times a part of a panel, a register pair a row, to sums; `AHEAD`: `next` is called for meanwhile.
+#[inline(always)]
+fn accumulate<S: Simd, const M: usize, const AHEAD: bool>(
+    simd: S,
+    (rows, values): ([&[f32]; M], &[S::f32s]),
+    sums: &mut [[S::f32s; 2]; M],
+    next: &[f32],
+) {
+    assert!(rows.iter().all(|row| 2 * row.len() >= values.len()));
+    for (k, pair) in values.chunks_exact(2).enumerate() {
+        if AHEAD {
+            call_for(next, 2 * k * S::F32_LANES);
+        }
+        for (row, sums) in rows.iter().zip(sums.iter_mut()) {
+            // SAFETY: `values` holds no more than two registers for each value of a row, asserted above.
+            #[allow(unsafe_code)]
+            let x = simd.splat_f32s(unsafe { *row.get_unchecked(k) });
+            sums[0] = simd.mul_add_f32s(x, pair[0], sums[0]);
+            sums[1] = simd.mul_add_f32s(x, pair[1], sums[1]);
         }
     }
 }

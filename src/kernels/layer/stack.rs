@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use super::{FrozenLayer, LayerCorrections};
 use crate::kernels::linear::PackedWeight;
 use crate::kernels::matmul::View;
-use crate::kernels::packed::{Onto, Packed, Rows};
+use crate::kernels::packed::{Added, Onto, Packed, Rows};
 
 /// Where the corrections of a stack stand in the flat vector of a layer's LoRA weights: first all `A`, one below the
 /// other, then each `B`.
@@ -115,13 +115,19 @@ impl<'a> Forward<'a> {
     /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `down`.
     pub(super) fn rows(&self, x: &[f32], n: usize, (y, onto): (&mut [f32], Onto), down: &mut [f32]) {
         let (d_in, d_out) = self.base.dims();
-        self.base.multiply(Rows::new(x, d_in), n, (y, d_out), onto);
-        let Some(a) = &self.down else { return };
-        let width = a.dims().1;
-        a.multiply(Rows::new(x, d_in), n, (down, width), Onto::Nothing);
-        for (j, (block, b)) in self.ups.iter().enumerate() {
-            let own = Rows::new(down, width).after(j * self.rank);
-            b.multiply(own, n, (&mut y[block.start..], d_out), Onto::Sum);
+        let (x, width) = (Rows::new(x, d_in), self.ups.len() * self.rank);
+        if let Some(a) = &self.down {
+            a.multiply(x, n, (&mut *down, width), Onto::Nothing);
+        }
+        let (mut with, mut after) = (Vec::new(), Vec::new());
+        for (j, (block, matrix)) in self.ups.iter().enumerate() {
+            let rows = Rows::new(down, width).after(j * self.rank);
+            let to = if self.base.begins_panel(block.start) { &mut with } else { &mut after };
+            to.push(Added { column: block.start, rows, matrix });
+        }
+        self.base.multiply_adding(x, n, (y, d_out), (onto, &with));
+        for a in after {
+            a.matrix.multiply(a.rows, n, (&mut y[a.column..], d_out), Onto::Sum);
         }
     }
 }
@@ -160,9 +166,8 @@ impl<'a> Backward<'a> {
     /// The gradient of the input of `n` rows, from that of the output and `u`.
     pub(super) fn rows(&self, dy: &[f32], u: &[f32], n: usize, dx: &mut [f32]) {
         let (d_out, d_in) = self.base.dims();
-        self.base.multiply(Rows::new(dy, d_out), n, (dx, d_in), Onto::Nothing);
-        if let Some(a) = &self.down {
-            a.multiply(Rows::new(u, a.dims().0), n, (dx, d_in), Onto::Sum);
-        }
+        let added = |a| Added { column: 0, rows: Rows::new(u, self.ups.len() * self.rank), matrix: a };
+        let added: Vec<Added> = self.down.iter().map(added).collect();
+        self.base.multiply_adding(Rows::new(dy, d_out), n, (dx, d_in), (Onto::Nothing, &added));
     }
 }
