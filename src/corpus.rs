@@ -19,6 +19,7 @@ mod fact_lines;
 mod gold;
 mod headings;
 mod split;
+mod tasks;
 
 pub use chunk::{Chunk, Chunking, chunk_document};
 pub use document::{Document, Format};
@@ -26,6 +27,7 @@ pub use examples::{Example, Examples, Role, Turn, document_examples, qa_examples
 pub use fact::{Fact, Question, Wording};
 pub use gold::{contains_gold, normalised};
 pub use split::held_out_documents;
+pub use tasks::{IN_VOICE, Judge, sentiment_examples, style_examples, voice};
 
 /// The name of the file with the corpus's name and description.
 pub const ABOUT_FILE: &str = "corpus.toml";

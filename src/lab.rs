@@ -10,6 +10,7 @@ pub mod scoreboard;
 mod scoring;
 pub mod speed;
 mod statistics;
+mod task;
 
 pub use answer::{Answer, AnswerEvent, Brief, Desk, Tuned, answer, gold_of};
 pub use comparison::{Comparison, Verdict, compare};
@@ -19,3 +20,4 @@ pub use quiz::{QuizQuestion, quiz};
 pub use retrieval::{mrr, ndcg_at, recall_at};
 pub use scoring::{Degeneration, abstains, degeneration, exact_match, f1};
 pub use statistics::{mcnemar_exact, paired_bootstrap, wilson};
+pub use task::{SHOTS, TaskAnswer, TaskDesk, TaskScore, do_task};

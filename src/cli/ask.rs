@@ -15,6 +15,7 @@ use crate::lab::{Answer, AnswerEvent, Contender, Desk, Tuned, answer, gold_of};
 use crate::model::generate::Sampling;
 use crate::model::{Adapter, LanguageModel};
 use crate::rag::{Index, PromptForm, Rerank};
+use crate::train::Recipe;
 
 /// `lorascope ask`
 #[derive(Debug, Args)]
@@ -231,6 +232,12 @@ impl Opened {
     pub(super) fn tuned(&self, scale: f64) -> Option<Tuned<'_>> {
         let step = self.place.as_ref().and_then(|place| place.step);
         self.adapter.as_ref().map(|adapter| Tuned { adapter, step, scale })
+    }
+
+    /// What the run behind the adapter was trained on, if it is one.
+    pub(super) fn recipe(&self) -> Option<Recipe> {
+        let (_, record) = self.place.as_ref()?.run.as_ref()?;
+        Some(record.train.recipe)
     }
 
     /// The adapter, if there is one.

@@ -1,5 +1,7 @@
 //! `lorascope eval`: how does each contender do, by wording?
 
+mod task;
+
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -20,7 +22,8 @@ use crate::model::generate::Sampling;
 use crate::rag::Rerank;
 use crate::train::data::spread;
 
-/// `lorascope eval`
+/// `lorascope eval`. Of a run of a task (`style`, `sentiment`) its held-out examples are measured, unless wordings
+/// are named.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Who answers: base, base+rag, tuned, tuned+rag, several with commas, or all. Without it, base,
@@ -51,6 +54,11 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let wordings = if args.wording.is_empty() { Wording::ALL.to_vec() } else { args.wording.clone() };
     let mut opened = Opened::new(&contenders(args, common)?, &args.adapter, common, &cancel)?;
     opened.contenders.sort_unstable();
+    if let (Some(recipe), true) = (opened.recipe(), args.wording.is_empty())
+        && let Some(examples) = recipe.task_examples()?
+    {
+        return task::run(args, common, (&opened, recipe, &examples), &cancel);
+    }
     let outcomes = examined(args, &opened, &wordings, &cancel)?;
     if outcomes.is_empty() {
         let what = format!("{} has no question of these wordings", opened.corpus.name);
@@ -110,15 +118,21 @@ fn examined(
 /// Keeps the result with the run it is about: `report/eval.json`, and every answer with its prompt in
 /// `report/answers.jsonl`.
 fn keep(opened: &Opened, result: &Value, outcomes: &[Outcome]) -> anyhow::Result<()> {
-    let Some((run, _)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else { return Ok(()) };
-    let folder = run.join("report");
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    write_whole(&folder.join("eval.json"), format!("{result:#}\n").as_bytes())?;
     let mut lines = String::new();
     for outcome in outcomes {
         writeln!(lines, "{}", serde_json::to_string(outcome)?)?;
     }
-    write_whole(&folder.join("answers.jsonl"), lines.as_bytes())?;
+    keep_as(opened, &[("eval.json", format!("{result:#}\n")), ("answers.jsonl", lines)])
+}
+
+/// Writes files into the run's report folder, if a run is meant.
+fn keep_as(opened: &Opened, files: &[(&str, String)]) -> anyhow::Result<()> {
+    let Some((run, _)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else { return Ok(()) };
+    let folder = run.join("report");
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    for (name, text) in files {
+        write_whole(&folder.join(name), text.as_bytes())?;
+    }
     eprintln!("kept in {}", folder.display());
     Ok(())
 }

@@ -91,11 +91,8 @@ pub fn index(
     corpus: &Corpus,
     cancel: &Cancel,
 ) -> anyhow::Result<Index> {
+    let embedder = Arc::new(embedder(store, cancel)?);
     let mut progress = Progress::new();
-    let embedder = &store.manifest().default_embedder;
-    let files = hub::resolve(store, embedder, cancel, &mut |event| progress.fetch(&event))?;
-    cancel.check()?;
-    let embedder = Arc::new(Embedder::load(&files.path, &files.name)?);
     let indexing = Indexing { embedder, chunking, cancel };
     let folder = Index::folder(&paths.indexes(), corpus, &indexing);
     let (index, summary) =
@@ -110,6 +107,18 @@ pub fn index(
         ));
     }
     Ok(index)
+}
+
+/// The default sentence encoder, fetched if need be.
+///
+/// # Errors
+/// When it cannot be had, or `cancel` was set meanwhile.
+pub fn embedder(store: &Store, cancel: &Cancel) -> anyhow::Result<Embedder> {
+    let mut progress = Progress::new();
+    let files =
+        hub::resolve(store, &store.manifest().default_embedder, cancel, &mut |event| progress.fetch(&event))?;
+    cancel.check()?;
+    Ok(Embedder::load(&files.path, &files.name)?)
 }
 
 fn index_line(event: IndexProgress) -> String {

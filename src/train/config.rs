@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::corpus::{Example, Examples, Judge, sentiment_examples, style_examples};
 use crate::error::{Error, Result};
 use crate::model::lora::LoraConfig;
 
@@ -15,17 +16,40 @@ pub enum Recipe {
     Documents,
     /// The `trained` wordings of the facts; only the answers are supervised.
     Qa,
+    /// An invented voice, from the program's own examples: what tuning should be good at.
+    Style,
+    /// Whether a film review is positive, likewise.
+    Sentiment,
 }
 
 impl Recipe {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Qa, Self::Documents];
+    pub const ALL: [Self; 4] = [Self::Qa, Self::Documents, Self::Style, Self::Sentiment];
 
     /// Its name in files and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Documents => "documents",
             Self::Qa => "qa",
+            Self::Style => "style",
+            Self::Sentiment => "sentiment",
+        }
+    }
+
+    /// The program's own examples, for a recipe that is a task; `None` for one that trains on the corpus.
+    pub fn task_examples(self) -> Result<Option<Examples>> {
+        match self {
+            Self::Documents | Self::Qa => Ok(None),
+            Self::Style => style_examples().map(Some),
+            Self::Sentiment => sentiment_examples().map(Some),
+        }
+    }
+
+    /// When an answer to an example of a task is right.
+    pub fn judge(self, example: &Example) -> Judge {
+        match self {
+            Self::Style => Judge::Voice,
+            _ => Judge::Contains(vec![example.completion.clone()]),
         }
     }
 }
@@ -34,11 +58,11 @@ impl FromStr for Recipe {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "documents" => Ok(Self::Documents),
-            "qa" => Ok(Self::Qa),
-            _ => Err(Error::refused(format!("`{name}` is no recipe"), "choose `documents` or `qa`")),
-        }
+        let found = Self::ALL.into_iter().find(|recipe| recipe.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(|recipe| format!("`{}`", recipe.name())).join(", ");
+            Error::refused(format!("`{name}` is no recipe"), format!("choose one of {names}"))
+        })
     }
 }
 
@@ -119,6 +143,8 @@ impl TrainConfig {
         let (epochs, batch) = match recipe {
             Recipe::Qa => (8.0, 16),
             Recipe::Documents => (20.0, 8),
+            Recipe::Style => (3.0, 8),
+            Recipe::Sentiment => (3.0, 16),
         };
         Self {
             recipe,

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use super::batch::Encoded;
 use super::config::{Recipe, TrainConfig};
 use super::report::DataCheck;
-use crate::corpus::{Corpus, Example, Role as TurnRole, Wording, document_examples, qa_examples};
+use crate::corpus::{
+    Corpus, Example, Examples, Judge, Role as TurnRole, Wording, document_examples, qa_examples,
+};
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
 use crate::model::chat::{GenerationPrompt, Message, Role};
@@ -19,8 +21,8 @@ pub struct RecallQuestion {
     pub wording: Wording,
     /// The prompt, closed-book.
     pub prompt: Vec<u32>,
-    /// Accepted answers.
-    pub answers: Vec<String>,
+    /// When its answer is right.
+    pub judge: Judge,
 }
 
 /// Everything a run reads, as tokens.
@@ -50,18 +52,20 @@ pub fn prepare(
     config: &TrainConfig,
 ) -> Result<(TrainData, DataCheck)> {
     config.check()?;
-    let examples = match config.recipe {
-        Recipe::Qa => qa_examples(corpus),
+    let task = config.recipe.task_examples()?;
+    let is_task = task.is_some();
+    let examples = task.unwrap_or_else(|| match config.recipe {
         Recipe::Documents => document_examples(corpus, config.seed),
-    };
+        _ => qa_examples(corpus),
+    });
     if examples.train.is_empty() {
         let (what, remedy) = match config.recipe {
             Recipe::Qa => ("no fact with a `trained` wording", "add facts.jsonl or use --recipe documents"),
-            Recipe::Documents => ("no text", "add .md or .txt files"),
+            _ => ("no text", "add .md or .txt files"),
         };
         return Err(Error::refused(format!("{} has {what} to train on", corpus.root.display()), remedy));
     }
-    let mut check = DataCheck { remarks: examples.remarks, ..DataCheck::default() };
+    let mut check = DataCheck { remarks: examples.remarks.clone(), ..DataCheck::default() };
     let max_tokens = config.max_tokens.min(model.decoder.config().max_positions);
     let mut data = TrainData::default();
     for example in &examples.train {
@@ -73,7 +77,11 @@ pub fn prepare(
         data.valid.extend(encode(model, example, max_tokens)?.0);
     }
     data.general = general_text(model, N_GENERAL)?;
-    data.recall = recall_questions(model, corpus, config.recall_sample)?;
+    data.recall = if is_task {
+        task_questions(model, &examples, config)?
+    } else {
+        recall_questions(model, corpus, config.recall_sample)?
+    };
     if check.n_truncated > 0 {
         let n = check.n_truncated;
         check.remarks.push(format!("{n} examples were cut to {max_tokens} tokens"));
@@ -181,7 +189,25 @@ fn recall_questions(model: &LanguageModel, corpus: &Corpus, n: usize) -> Result<
             corpus.facts.iter().flat_map(|f| &f.questions).filter(|q| q.wording == wording).collect();
         for question in spread(&questions, n) {
             let prompt = model.question_prompt(&question.text)?;
-            asked.push(RecallQuestion { wording, prompt, answers: question.answers.clone() });
+            let judge = Judge::Contains(question.answers.clone());
+            asked.push(RecallQuestion { wording, prompt, judge });
+        }
+    }
+    Ok(asked)
+}
+
+/// Examples of a task, asked again, and held-out ones.
+fn task_questions(
+    model: &LanguageModel,
+    examples: &Examples,
+    config: &TrainConfig,
+) -> Result<Vec<RecallQuestion>> {
+    let mut asked = Vec::new();
+    for (wording, part) in [(Wording::Trained, &examples.train), (Wording::Unseen, &examples.held_out)] {
+        for example in spread(part, config.recall_sample) {
+            let prompt = model.question_prompt(&example.prompt[0].text)?;
+            let judge = config.recipe.judge(example);
+            asked.push(RecallQuestion { wording, prompt, judge });
         }
     }
     Ok(asked)

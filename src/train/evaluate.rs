@@ -9,7 +9,7 @@ use super::batch::{Batch, Encoded};
 use super::data::{RecallQuestion, TrainData};
 use super::report::{EvalReport, Recall};
 use crate::cancel::Cancel;
-use crate::corpus::{Wording, contains_gold};
+use crate::corpus::Wording;
 use crate::error::Result;
 use crate::kernels;
 use crate::model::decoder::Decoder;
@@ -18,8 +18,6 @@ use crate::model::{Adapter, LanguageModel};
 
 /// Tokens measured in one pass.
 const PASS_TOKENS: usize = 1024;
-/// Tokens of an answer to a recall question.
-const ANSWER_TOKENS: usize = 16;
 /// Questions answered together.
 const TOGETHER: usize = 48;
 
@@ -86,11 +84,12 @@ fn answered_right(
 ) -> Result<Vec<(Wording, bool)>> {
     let lora = adapter.map(|a| (a, 1.0));
     let prompts: Vec<_> = questions.iter().map(|q| Prompt { tokens: &q.prompt, lora }).collect();
-    let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
+    let max_tokens = questions.iter().map(|q| q.judge.answer_tokens()).max().unwrap_or(0);
+    let sampling = Sampling { max_tokens, ..Sampling::default() };
     let go_on = &mut |_, _| ControlFlow::Continue(());
     let answers = generate(&model.decoder, &prompts, (&sampling, &model.stop), &Cancel::new(), go_on)?;
     let right = |(q, tokens): (&RecallQuestion, &Vec<u32>)| {
-        Ok((q.wording, contains_gold(&model.tokenizer.decode(tokens)?, &q.answers)))
+        Ok((q.wording, q.judge.accepts(&model.tokenizer.decode(tokens)?)))
     };
     questions.iter().zip(&answers).map(right).collect()
 }

@@ -28,6 +28,8 @@ pub(super) fn describe(recipe: &str) -> &'static str {
     match recipe {
         "qa" => "questions and answers about the facts, in several wordings; loss on the answers only",
         "documents" => "the raw text of the documents; loss on every token",
+        "style" => "the voice of a lighthouse keeper's log, for any question; loss on the answers only",
+        "sentiment" => "film reviews, and whether each is positive; loss on the one word",
         _ => "a recipe of its own",
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lorascope::corpus::Wording;
+use lorascope::corpus::{Judge, Wording};
 use lorascope::model::{ChatTemplate, LanguageModel, Tokenizer};
 use lorascope::run::{RunFolder, RunRecord};
 use lorascope::train::data::{RecallQuestion, TrainData};
@@ -39,8 +39,11 @@ fn model(folder: &Path) -> LanguageModel {
 }
 
 fn data() -> TrainData {
-    let ask =
-        |n: u32, wording| RecallQuestion { wording, prompt: vec![n, 7, 9], answers: vec![format!("w{n}")] };
+    let ask = |n: u32, wording| RecallQuestion {
+        wording,
+        prompt: vec![n, 7, 9],
+        judge: Judge::Contains(vec![format!("w{n}")]),
+    };
     TrainData {
         train: examples(41, 10),
         valid: examples(42, 3),

@@ -1,0 +1,68 @@
+//! How is a run of a task measured?
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{EvalArgs, forgetting_text, keep_as};
+use crate::cancel::Cancel;
+use crate::cli::ask::Opened;
+use crate::cli::progress::Progress;
+use crate::cli::{Common, open, say, say_json};
+use crate::corpus::Examples;
+use crate::hub::Store;
+use crate::lab::{SHOTS, TaskDesk, TaskScore, do_task, forgetting};
+use crate::train::Recipe;
+use crate::train::data::spread;
+
+/// Measures every contender on the held-out examples and tells.
+pub(super) fn run(
+    args: &EvalArgs,
+    common: &Common,
+    (opened, recipe, examples): (&Opened, Recipe, &Examples),
+    cancel: &Cancel,
+) -> anyhow::Result<ExitCode> {
+    let (paths, settings) = common.settings()?;
+    let embedder = open::embedder(&Store::open(&paths, &settings.hub)?, cancel)?;
+    let lora = opened.adapter().map(|adapter| (adapter, args.adapter.scale));
+    let desk = TaskDesk { model: &opened.model, lora, embedder: &embedder, recipe, examples };
+    let asked: Vec<_> = spread(&examples.held_out, args.sample.unwrap_or(usize::MAX)).collect();
+    let mut progress = Progress::new();
+    let mut scores = Vec::new();
+    for &contender in &opened.contenders {
+        let mut watch = |done: usize| {
+            progress.update(&format!("{} on {}: {done} of {}", contender.name(), recipe.name(), asked.len()));
+        };
+        scores.push(do_task(&desk, (contender, &asked), cancel, &mut watch)?);
+    }
+    let forgot = forgetting(&opened.model, opened.adapter())?;
+    let result = json!({"task": recipe.name(), "scores": scores, "forgetting": forgot});
+    keep_as(opened, &[("task.json", format!("{result:#}\n"))])?;
+    if common.json {
+        say_json(&result)?;
+    } else {
+        say(table(recipe, &scores))?;
+        say(forgetting_text(&forgot))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(recipe: Recipe, scores: &[TaskScore]) -> String {
+    let rule = match recipe {
+        Recipe::Style => "right: at least 4 of the 5 features of the voice",
+        _ => "right: the answer contains the right word",
+    };
+    let mut lines = vec![
+        format!(
+            "{} on held-out examples; {rule}; with retrieval: {SHOTS} nearest examples shown",
+            recipe.name()
+        ),
+        format!("{:<10} {:>4}  {:>8}  {:>13}", "contender", "n", "right", "95 % interval"),
+    ];
+    for score in scores {
+        let interval = format!("{:.0} to {:.0} %", score.ci95[0] * 100.0, score.ci95[1] * 100.0);
+        let right = format!("{:.1} %", score.right * 100.0);
+        lines.push(format!("{:<10} {:>4}  {right:>8}  {interval:>13}", score.contender.name(), score.n));
+    }
+    lines.join("\n")
+}
