@@ -107,14 +107,16 @@ impl Loop<'_> {
             run: self.plan.folder.path().to_path_buf(),
         })?;
         self.publish(first_step)?;
-        if first_step == 0 && !self.evaluate(0)? {
-            return self.end(0);
-        }
         for step in first_step + 1..=self.n_steps {
             if self.wait_while_told() != Wish::Run {
                 return self.end(step - 1);
             }
             self.step(step)?;
+            // What the start knows is what the base knows, so it need not be asked before the first update: the
+            // curve begins at once.
+            if step == 1 && !self.evaluate(0)? {
+                return self.end(1);
+            }
             if self.pace.is_due() {
                 self.estimate(step, eval_every);
             }
@@ -181,16 +183,16 @@ impl Loop<'_> {
         chosen.chunks(config.batch).map(|part| Batch::pack(part.iter().map(|&i| &examples[i]))).collect()
     }
 
-    /// Measures, unless told to end meanwhile; whether it did.
+    /// Measures what was learnt up to a step, unless told to end meanwhile; whether it did. Step 0 is the base.
     fn evaluate(&mut self, step: usize) -> Result<bool> {
         let (plan, started) = (self.plan, Instant::now());
-        let adapter = self.trainable.publish()?;
+        let adapter = if step == 0 { None } else { Some(self.trainable.publish()?) };
         let sink = &mut *self.sink;
         let mut watch = |done, total| {
             sink.note(TrainEvent::Evaluating { done, total });
             if plan.controls.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let report = evaluate::evaluate(plan.model, Some(&adapter), plan.data, &mut watch)?;
+        let report = evaluate::evaluate(plan.model, adapter.as_ref(), plan.data, &mut watch)?;
         let Some(mut report) = report else { return Ok(false) };
         self.pace.evaluated(started.elapsed().as_secs_f64());
         report.step = step;

@@ -1,8 +1,9 @@
 //! How is a run of a task measured?
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{EvalArgs, forgetting_text, keep_as};
 use crate::cancel::Cancel;
@@ -36,8 +37,12 @@ pub(super) fn run(
         scores.push(do_task(&desk, (contender, &asked), cancel, &mut watch)?);
     }
     let forgot = forgetting(&opened.model, opened.adapter())?;
-    let result = json!({"task": recipe.name(), "scores": scores, "forgetting": forgot});
-    keep_as(opened, &[("task.json", format!("{result:#}\n"))])?;
+    let result = json!({"task": recipe.name(), "contenders": in_short(&scores), "forgetting": forgot});
+    let mut answers = String::new();
+    for score in &scores {
+        writeln!(answers, "{}", serde_json::to_string(score)?)?;
+    }
+    keep_as(opened, &[("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)])?;
     if common.json {
         say_json(&result)?;
     } else {
@@ -45,6 +50,15 @@ pub(super) fn run(
         say(forgetting_text(&forgot))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// By contender and wording, as of a corpus: what is held out is unseen.
+fn in_short(scores: &[TaskScore]) -> Value {
+    let score = |s: &TaskScore| {
+        let unseen = json!({"n": s.n, "contains": s.right, "ci95": s.ci95});
+        (s.contender.name().to_owned(), json!({"unseen": unseen}))
+    };
+    Value::Object(scores.iter().map(score).collect())
 }
 
 fn table(recipe: Recipe, scores: &[TaskScore]) -> String {
