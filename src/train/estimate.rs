@@ -5,21 +5,35 @@ use super::config::TrainConfig;
 use super::data::TrainData;
 use super::report::Estimate;
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::model::LanguageModel;
 use crate::model::config::ModelConfig;
 
-/// Float32 values kept for one token of one layer from the forward to the backward pass, in units of
-/// the hidden size, the key width and the inner size: what the operators' graph holds.
+/// Float32 values kept for one token of one layer from the forward to the backward pass.
 fn values_kept(model: &ModelConfig) -> usize {
     let (q, kv) = (model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim);
-    // Norms 2, projections out 2, residual sums 2; q and attention; k and v; gate, up and their product.
-    6 * model.hidden_size + 2 * q + 2 * kv + 3 * model.intermediate_size
+    // Queries, keys and values; attention; the rows between attention and MLP and behind it; gate and up.
+    let kept = 2 * q + 2 * kv + 2 * model.hidden_size + 2 * model.intermediate_size;
+    match kernels::level() {
+        // Norms, projections and the MLP's product as well.
+        kernels::Level::Portable => kept + 4 * model.hidden_size + model.intermediate_size,
+        _ => kept,
+    }
+}
+
+/// Weights of the layers, which are packed once more for the backward pass.
+fn packed_again(model: &LanguageModel) -> usize {
+    let shape = model.decoder.config();
+    match kernels::level() {
+        kernels::Level::Portable => 0,
+        _ => model.decoder.n_parameters().saturating_sub(shape.vocab_size * shape.hidden_size),
+    }
 }
 
 /// Bytes a run needs beyond the loaded model, and the peak of the process; refuses a run that the
 /// machine has no room for.
 pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> Result<Estimate> {
-    const LOGITS: usize = 3 << 26;
+    const LOGITS: usize = 3 << 25;
     let shape = model.decoder.config();
     let mut lengths: Vec<usize> = data.train.iter().map(|e: &Encoded| e.tokens.len()).collect();
     lengths.sort_unstable_by(|a, b| b.cmp(a));
@@ -27,7 +41,8 @@ pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> 
     let trainable = config.lora.n_trainable(shape);
     let lora_values = shape.n_layers * config.lora.targets.len() * config.lora.rank;
     // Weights, their gradients, two moments and a published copy.
-    let values = n_tokens * (shape.n_layers * values_kept(shape) + lora_values) + trainable * 6;
+    let values =
+        n_tokens * (shape.n_layers * values_kept(shape) + lora_values) + trainable * 6 + packed_again(model);
     let needed = (values * 4 + LOGITS) as u64;
     let available = available_bytes();
     if needed > available {
