@@ -230,6 +230,13 @@ pub struct App {
 }
 
 impl App {
+    /// How much of the corpus's questions an untuned contender answers; nothing beside a run whose questions are
+    /// those of a task.
+    pub(crate) fn rival(&self, contender: Contender) -> Option<Recall> {
+        let of_task = self.run.as_ref().is_some_and(Run::is_task);
+        self.base_recall.get(&contender).copied().filter(|_| !of_task)
+    }
+
     /// The lab before anything has happened.
     pub fn new(setup: Setup) -> Self {
         Self {

@@ -24,6 +24,7 @@ pub use control::{AnswerGuard, RunControl, RunControls, Wish};
 pub use report::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport, TrainEvent, TrainSink};
 
 use crate::error::Result;
+use crate::kernels;
 use crate::model::LanguageModel;
 use crate::model::lora::TrainableAdapter;
 use crate::run::RunFolder;
@@ -90,7 +91,9 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
         estimate,
         pace: Pace::default(),
     };
-    let outcome = looping.run(standing.step)?;
+    let outcome = looping.run(standing.step);
+    kernels::release_buffers();
+    let outcome = outcome?;
     looping.note(TrainEvent::Ended(outcome.clone()))?;
     Ok(outcome)
 }

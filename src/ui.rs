@@ -118,7 +118,7 @@ fn zoomed(app: &App, theme: &Theme, places: &Layout, frame: &mut Frame) -> Reach
 /// The sentence under the charts, as long as fits; at the end of a run its result.
 fn say(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let Some(run) = &app.run else { return };
-    let base_rag = app.base_recall.get(&Contender::BaseRag).copied();
+    let base_rag = app.rival(Contender::BaseRag);
     let (lengths, style) = if run.is_on() {
         (sentence::of(run, base_rag), theme.text())
     } else {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::series::{Series, Smooth};
 use crate::corpus::Wording;
-use crate::train::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport, TrainEvent};
+use crate::train::{DataCheck, Estimate, EvalReport, Recall, Recipe, RunOutcome, StepReport, TrainEvent};
 use crate::worker::TrainOrder;
 
 /// Measurements kept for the sentence under the charts.
@@ -67,6 +67,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Whether it learns a task with examples of its own, so that what is asked is no question about the corpus.
+    pub(crate) fn is_task(&self) -> bool {
+        self.order.recipe.parse::<Recipe>().is_ok_and(Recipe::is_task)
+    }
+
     pub(crate) fn new(order: TrainOrder) -> Self {
         Self {
             order,

@@ -85,8 +85,9 @@ fn gap(run: &Run) -> Option<String> {
     let (unseen, trained) = (share(run, Wording::Unseen)?, share(run, Wording::Trained)?);
     (trained - unseen >= GAP).then(|| {
         format!(
-            "It answers {} of the wordings it saw and {} of those it did not",
+            "It answers {} of the {} it saw and {} of those it did not",
             percent(trained),
+            asked(run),
             percent(unseen)
         )
     })
@@ -110,10 +111,11 @@ fn trend(run: &Run) -> Option<String> {
     let mut latest = series.recent().rev();
     let now = latest.next()?.mean;
     let then = latest.nth(2).or_else(|| series.recent().next())?.mean;
+    let (asked, now_is) = (asked(run), percent(now));
     Some(match now - then {
-        change if change > MOVED => format!(", recall of unseen wordings still rises ({})", percent(now)),
-        change if change < -MOVED => format!(", recall of unseen wordings falls ({})", percent(now)),
-        _ => format!(", recall of unseen wordings stays at {}", percent(now)),
+        change if change > MOVED => format!(", recall of unseen {asked} still rises ({now_is})"),
+        change if change < -MOVED => format!(", recall of unseen {asked} falls ({now_is})"),
+        _ => format!(", recall of unseen {asked} stays at {now_is}"),
     })
 }
 
@@ -164,7 +166,7 @@ pub(crate) fn result(run: &Run, base_rag: Option<Recall>) -> Vec<String> {
     let (mut long, mut brief) = (format!("{start} {n} in {time}."), format!("{start} {n}."));
     if let Some(unseen) = share(run, Wording::Unseen).map(percent) {
         let rag = base_rag.map(|rag| format!(", base + RAG {}", percent(rag.share()))).unwrap_or_default();
-        let _ = write!(long, " Unseen wordings: fine-tuned {unseen}{rag}.");
+        let _ = write!(long, " Unseen {}: fine-tuned {unseen}{rag}.", asked(run));
         let _ = write!(brief, " Unseen: tuned {unseen}{rag}.");
     }
     if let (Some(first), Some(now)) = (&run.first_eval, run.general.last()) {
@@ -173,6 +175,11 @@ pub(crate) fn result(run: &Run, base_rag: Option<Recall>) -> Vec<String> {
         let _ = write!(brief, " General {from} → {to}.");
     }
     vec![long, brief]
+}
+
+/// What is asked during a run.
+fn asked(run: &Run) -> &'static str {
+    if run.is_task() { "examples" } else { "wordings" }
 }
 
 fn share(run: &Run, wording: Wording) -> Option<f64> {

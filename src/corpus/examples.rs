@@ -35,6 +35,13 @@ pub struct Example {
     pub completion: String,
 }
 
+impl Example {
+    /// What is asked last; nothing of raw text.
+    pub fn asked(&self) -> &str {
+        self.prompt.last().map_or("", |turn| &turn.text)
+    }
+}
+
 /// What a recipe trains on, and what it measures itself with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Examples {

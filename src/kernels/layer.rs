@@ -14,7 +14,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::attention::{AttentionShape, attention_portable};
 use super::cpu::{is_fast, values, with_values};
-use super::linear::{Correction, FrozenLinear, lora_linear};
+use super::linear::{Correction, FrozenLinear, PackedWeight, lora_linear};
 use super::mlp::swiglu_portable;
 use super::norm::{RmsNorm, rms_norm_portable};
 use forward::Kept;
@@ -42,6 +42,12 @@ impl FrozenLayer {
     pub fn stacks(&self) -> [&FrozenLinear; 4] {
         [&self.qkv, &self.output, &self.gate_up, &self.down]
     }
+
+    /// Their packed weights; `None` where the own operators don't run.
+    fn packed(&self) -> Option<[&PackedWeight; 4]> {
+        let [qkv, output, gate_up, down] = self.stacks();
+        Some([qkv.packed()?, output.packed()?, gate_up.packed()?, down.packed()?])
+    }
 }
 
 /// The low-rank corrections of a layer's projections, in the order of [`FrozenLayer::stacks`].
@@ -56,9 +62,8 @@ pub fn decoder_layer(
     shape: &Arc<AttentionShape>,
 ) -> Result<Tensor> {
     shape.check(x.dim(0)?)?;
-    let packed = layer.stacks().iter().all(|p| p.is_packed());
     let lora: Vec<&Tensor> = corrections.iter().flatten().flat_map(|c| [c.a, c.b]).collect();
-    if !packed || !is_fast(&[x]) || !is_fast(&lora) {
+    if layer.packed().is_none() || !is_fast(&[x]) || !is_fast(&lora) {
         return decoder_layer_portable(x, layer, (corrections, scaling), shape);
     }
     let (plans, flat) = StackPlan::of_layer(layer, corrections)?;
@@ -91,6 +96,20 @@ struct Fused {
     /// Whether there will be a backward pass.
     keeps: bool,
     kept: Mutex<Option<Kept>>,
+}
+
+impl Fused {
+    /// Rows of `x` (n, hidden).
+    fn n_rows(&self, x: &[f32]) -> usize {
+        x.len() / self.layer.qkv.dims().1
+    }
+
+    /// The packed weights and the plan of each stack.
+    fn stacks(&self) -> Result<[(&PackedWeight, &StackPlan); 4]> {
+        let Some([a, b, c, d]) = self.layer.packed() else { bail!("the layer is not packed") };
+        let [p, q, r, s] = &self.plans;
+        Ok([(a, p), (b, q), (c, r), (d, s)])
+    }
 }
 
 impl CustomOp2 for Fused {

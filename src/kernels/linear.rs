@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{is_fast, values, with_values};
@@ -72,14 +72,11 @@ impl FrozenLinear {
         self.dims
     }
 
-    pub(super) fn is_packed(&self) -> bool {
-        matches!(self.weight, Weight::Packed(_))
-    }
-
-    pub(super) fn packed(&self) -> Result<&PackedWeight> {
+    /// The weight, if it is packed.
+    pub(super) fn packed(&self) -> Option<&PackedWeight> {
         match &self.weight {
-            Weight::Packed(packed) => Ok(packed),
-            Weight::Rows(_) => bail!("a weight {:?} is not packed", self.dims),
+            Weight::Packed(packed) => Some(packed),
+            Weight::Rows(_) => None,
         }
     }
 
@@ -90,7 +87,7 @@ impl FrozenLinear {
             Weight::Rows(weight) => Ok(weight.clone()),
             Weight::Packed(packed) => {
                 let at = |i: usize| packed.forward.at(i % d_in, i / d_in);
-                Tensor::from_vec((0..d_out * d_in).map(at).collect(), self.dims, &candle_core::Device::Cpu)
+                Tensor::from_vec((0..d_out * d_in).map(at).collect(), self.dims, &Device::Cpu)
             }
         }
     }

@@ -29,10 +29,7 @@ impl CustomOp1 for SwiGlu {
         let inner = width / 2;
         let mut y = vec![0.0_f32; n * inner];
         let rows = values(gate_up, layout)?.par_chunks(width);
-        y.par_chunks_mut(inner).zip(rows).for_each(|(y, row)| {
-            let (gate, up) = row.split_at(inner);
-            forward_row(gate, up, y);
-        });
+        y.par_chunks_mut(inner).zip(rows).for_each(|(y, row)| join_rows(row, inner, y));
         Ok((CpuStorage::F32(y), Shape::from((n, inner))))
     }
 
@@ -42,10 +39,10 @@ impl CustomOp1 for SwiGlu {
         with_values(gate_up, |gate_up| {
             with_values(dy, |dy| {
                 let inputs = gate_up.par_chunks(2 * inner).zip(dy.par_chunks(inner));
-                gradient.par_chunks_mut(2 * inner).zip(inputs).for_each(|(gradient, (row, dy))| {
-                    let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
-                    backward_row((gate, up, dy), d_gate, d_up);
-                });
+                gradient
+                    .par_chunks_mut(2 * inner)
+                    .zip(inputs)
+                    .for_each(|(gradient, (row, dy))| part_rows(row, dy, inner, gradient));
                 Ok(())
             })
         })?;

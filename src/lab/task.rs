@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::model::chat::{GenerationPrompt, Message};
 use crate::model::generate::{Prompt, Sampling, generate};
 use crate::model::{Adapter, LanguageModel};
-use crate::rag::Embed;
+use crate::rag::{Embed, cosine};
 use crate::train::Recipe;
 
 /// Training examples shown to a contender that retrieves.
@@ -90,7 +90,7 @@ pub fn do_task(
         for (example, tokens) in examples.iter().zip(written) {
             let text = model.tokenizer.decode(&tokens)?.trim().to_owned();
             let right = desk.recipe.judge(example).accepts(&text);
-            let asked = example.prompt.last().map_or_else(String::new, |turn| turn.text.clone());
+            let asked = example.asked().to_owned();
             answers.push(TaskAnswer { asked, expected: example.completion.clone(), text, right });
         }
     }
@@ -107,27 +107,24 @@ fn prompts(
     asked: &[&Example],
     cancel: &Cancel,
 ) -> Result<Vec<Vec<u32>>> {
-    let said = |example: &Example| example.prompt.last().map_or_else(String::new, |turn| turn.text.clone());
     let model = desk.model;
     if !contender.retrieves() {
-        return asked.iter().map(|example| model.question_prompt(&said(example))).collect();
+        return asked.iter().map(|example| model.question_prompt(example.asked())).collect();
     }
     let embed = |examples: &[&Example]| {
-        let texts: Vec<String> = examples.iter().map(|e| said(e)).collect();
-        desk.embedder.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>(), cancel)
+        desk.embedder.embed(&examples.iter().map(|e| e.asked()).collect::<Vec<_>>(), cancel)
     };
     let known: Vec<&Example> = desk.examples.train.iter().collect();
     let (vectors, questions) = (embed(&known)?, embed(asked)?);
     let prompt = |(example, question): (&&Example, &Vec<f32>)| {
-        let cosine = |v: &Vec<f32>| v.iter().zip(question).map(|(a, b)| a * b).sum::<f32>();
-        let mut order: Vec<(f32, usize)> = vectors.iter().map(cosine).zip(0..).collect();
+        let mut order: Vec<(f32, usize)> = vectors.iter().map(|v| cosine(v, question)).zip(0..).collect();
         order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut messages = Vec::new();
         for &(_, i) in order.iter().take(SHOTS).rev() {
-            messages.push(Message::user(said(known[i])));
+            messages.push(Message::user(known[i].asked()));
             messages.push(Message::assistant(known[i].completion.clone()));
         }
-        messages.push(Message::user(said(example)));
+        messages.push(Message::user(example.asked()));
         model.chat.encode(&model.tokenizer, &messages, GenerationPrompt::Add)
     };
     asked.iter().zip(&questions).map(prompt).collect()

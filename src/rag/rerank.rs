@@ -71,7 +71,7 @@ pub(super) fn order(rerank: Rerank, cosines: &[f32]) -> Vec<usize> {
 }
 
 /// Cosine of two vectors; 0 where one of them is null.
-pub(super) fn cosine(a: &[f32], b: &[f32]) -> f32 {
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let norms = (dot(a, a) * dot(b, b)).sqrt();
     if norms > 0.0 { dot(a, b) / norms } else { 0.0 }

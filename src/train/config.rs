@@ -36,6 +36,11 @@ impl Recipe {
         }
     }
 
+    /// Whether it trains on the program's own examples rather than on the corpus.
+    pub fn is_task(self) -> bool {
+        matches!(self, Self::Style | Self::Sentiment)
+    }
+
     /// The program's own examples, for a recipe that is a task; `None` for one that trains on the corpus.
     pub fn task_examples(self) -> Result<Option<Examples>> {
         match self {

@@ -52,9 +52,7 @@ pub fn prepare(
     config: &TrainConfig,
 ) -> Result<(TrainData, DataCheck)> {
     config.check()?;
-    let task = config.recipe.task_examples()?;
-    let is_task = task.is_some();
-    let examples = task.unwrap_or_else(|| match config.recipe {
+    let examples = config.recipe.task_examples()?.unwrap_or_else(|| match config.recipe {
         Recipe::Documents => document_examples(corpus, config.seed),
         _ => qa_examples(corpus),
     });
@@ -77,7 +75,7 @@ pub fn prepare(
         data.valid.extend(encode(model, example, max_tokens)?.0);
     }
     data.general = general_text(model, N_GENERAL)?;
-    data.recall = if is_task {
+    data.recall = if config.recipe.is_task() {
         task_questions(model, &examples, config)?
     } else {
         recall_questions(model, corpus, config.recall_sample)?
@@ -205,7 +203,7 @@ fn task_questions(
     let mut asked = Vec::new();
     for (wording, part) in [(Wording::Trained, &examples.train), (Wording::Unseen, &examples.held_out)] {
         for example in spread(part, config.recall_sample) {
-            let prompt = model.question_prompt(&example.prompt[0].text)?;
+            let prompt = model.question_prompt(example.asked())?;
             let judge = config.recipe.judge(example);
             asked.push(RecallQuestion { wording, prompt, judge });
         }

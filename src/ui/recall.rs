@@ -31,7 +31,7 @@ impl RecallStrip<'_> {
             let recalled = self.app.run.as_ref().and_then(|run| run.recalled.get(&wording));
             recalled.filter(|recall| recall.n > 0).map(|recall| recall.share())
         };
-        let other = |contender| self.app.base_recall.get(&contender).copied().map(Recall::share);
+        let other = |contender| self.app.rival(contender).map(Recall::share);
         [
             ("trained", recall(Wording::Trained), theme.train()),
             ("unseen", recall(Wording::Unseen), theme.valid()),
@@ -115,7 +115,7 @@ impl RecallChart<'_> {
             return;
         }
         let mut raster = Raster::new(field);
-        if let Some(rag) = self.app.base_recall.get(&Contender::BaseRag) {
+        if let Some(rag) = self.app.rival(Contender::BaseRag) {
             let level = chart.y.at(rag.share());
             let style = theme.contender(Contender::BaseRag);
             raster.line((0.0, level), (1.0, level), Stroke { dash: (2, 2), ..Stroke::behind(style) });

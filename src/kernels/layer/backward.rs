@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, bail};
+use candle_core::Result;
 use rayon::prelude::*;
 
 use super::Fused;
 use super::forward::{Kept, blocks};
-use super::stack::Backward;
+use super::stack::{Backward, StackPlan};
 use crate::kernels::attention::attend_backward;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::{Product, View};
@@ -29,18 +29,11 @@ impl Fused {
         wanted: bool,
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
         let (layer, n) = (&*self.layer, self.n_rows(x));
-        let stacks = layer.stacks();
-        let ready = stacks
-            .iter()
-            .zip(&self.plans)
-            .map(|(base, plan)| Ok(Backward::new(base.packed()?, plan, flat, self.scaling)))
-            .collect::<Result<Vec<_>>>()?;
-        let [qkv_stack, output_stack, gate_up_stack, down_stack] = &ready[..] else {
-            bail!("a layer has four stacks")
-        };
-        let outputs = stacks.map(|s| s.dims().0);
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] =
+            self.stacks()?.map(|(base, plan)| Backward::new(base, plan, flat, self.scaling));
+        let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner, attended) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
-        let widths = [0, 1, 2, 3].map(|i| self.plans[i].width());
+        let widths = self.plans.each_ref().map(StackPlan::width);
         let buffer = |width: usize| Buffer::new(n * width);
         let mut u = widths.map(buffer);
         let [u_qkv, u_output, u_gate_up, u_down] = &mut u;
@@ -105,7 +98,7 @@ impl Fused {
         for (i, plan) in self.plans.iter().enumerate() {
             let (da, dbs, others) = plan.split(rest);
             rest = others;
-            let (width, d_in) = (widths[i], stacks[i].dims().1);
+            let (width, d_in) = (widths[i], layer.stacks()[i].dims().1);
             if width == 0 {
                 continue;
             }

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, bail};
+use candle_core::Result;
 use rayon::prelude::*;
 
 use super::Fused;
-use super::stack::Forward;
+use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::{LogSums, attend};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
@@ -29,34 +29,21 @@ pub(super) struct Kept {
 }
 
 impl Fused {
-    /// Rows of `x` (n, hidden).
-    pub(super) fn n_rows(&self, x: &[f32]) -> usize {
-        x.len() / self.layer.qkv.dims().1
-    }
-
     pub(super) fn forward(&self, x: &[f32], flat: &[f32]) -> Result<(Vec<f32>, Kept)> {
         let (layer, n) = (&*self.layer, self.n_rows(x));
-        let stacks = layer.stacks();
-        let ready = stacks
-            .iter()
-            .zip(&self.plans)
-            .map(|(base, plan)| Ok(Forward::new(base.packed()?, plan, flat, self.scaling)))
-            .collect::<Result<Vec<_>>>()?;
-        let [qkv_stack, output_stack, gate_up_stack, down_stack] = &ready[..] else {
-            bail!("a layer has four stacks")
-        };
-        let outputs = stacks.map(|s| s.dims().0);
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] =
+            self.stacks()?.map(|(base, plan)| Forward::new(base, plan, flat, self.scaling));
+        let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner) = (layer.qkv.dims().1, layer.down.dims().1);
         let buffer = |width: usize| Buffer::new(n * width);
-        let thin = [0, 1, 2, 3].map(|i| buffer(self.plans[i].width()));
-        let widths = [0, 1, 2, 3].map(|i| self.plans[i].width());
+        let widths = self.plans.each_ref().map(StackPlan::width);
         let mut kept = Kept {
             qkv: buffer(outputs[0]),
             attended: buffer(layer.output.dims().1),
             log_sums: LogSums::new(),
             middle: buffer(hidden),
             gate_up: buffer(outputs[2]),
-            thin,
+            thin: widths.map(buffer),
         };
         let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
