@@ -195,9 +195,18 @@ impl Loop<'_> {
             sink.note(TrainEvent::Evaluating { done, total });
             if plan.controls.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let report = evaluate::evaluate(plan.model, adapter.as_ref(), plan.data, &mut watch)?;
+        // On few cores an answer that is being written beside would take many times as long.
+        let mut waited = 0.0;
+        let mut rest = || {
+            let since = Instant::now();
+            plan.controls.give_way();
+            waited += since.elapsed().as_secs_f64();
+            if plan.controls.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let report = evaluate::evaluate(plan.model, adapter.as_ref(), plan.data, &mut watch, &mut rest)?;
+        self.elapsed_before -= waited;
         let Some(mut report) = report else { return Ok(false) };
-        self.pace.evaluated(started.elapsed().as_secs_f64());
+        self.pace.evaluated(started.elapsed().as_secs_f64() - waited);
         report.step = step;
         report.elapsed_s = self.elapsed_s();
         self.note(TrainEvent::Evaluated(report))?;

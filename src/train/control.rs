@@ -87,6 +87,14 @@ impl RunControls {
         matches!(self.state().order, Wish::StopAndSave | Wish::Cancel)
     }
 
+    /// Sleeps while an answer is being written; a run that is paused or ends is not held up.
+    pub fn give_way(&self) {
+        let mut state = self.state();
+        while state.n_answers > 0 && state.order == Wish::Run {
+            state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Sleeps until there is something else to do than wait.
     pub fn wait(&self) -> Wish {
         loop {
@@ -116,7 +124,10 @@ mod tests {
         let controls = RunControls::new();
         let guard = controls.answering();
         assert_eq!(controls.wish(), Wish::Wait);
+        let waiting = controls.clone();
+        let waiting = std::thread::spawn(move || waiting.give_way());
         drop(guard);
+        waiting.join().unwrap();
         assert_eq!(controls.wish(), Wish::Run);
         controls.order(RunControl::Pause);
         assert_eq!(controls.wish(), Wish::Wait);

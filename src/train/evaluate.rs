@@ -21,12 +21,14 @@ const PASS_TOKENS: usize = 1024;
 /// Questions answered together.
 const TOGETHER: usize = 48;
 
-/// Measures losses and recall with these weights. `watch` hears `(done, total)` and may break off.
+/// Measures losses and recall with these weights. `watch` hears `(done, total)` and may break off; `rest` is called
+/// between two tokens of the answers, may take its time, and may break off too.
 pub fn evaluate(
     model: &LanguageModel,
     adapter: Option<&Adapter>,
     data: &TrainData,
     watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    rest: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Option<EvalReport>> {
     let total = 2 + data.recall.len().div_ceil(TOGETHER);
     let mut report = EvalReport {
@@ -44,7 +46,11 @@ pub fn evaluate(
         if watch(2 + i, total).is_break() {
             return Ok(None);
         }
-        for (wording, right) in answered_right(model, adapter, questions)? {
+        let answered = answered_right(model, adapter, questions, rest)?;
+        if rest().is_break() {
+            return Ok(None);
+        }
+        for (wording, right) in answered {
             let recall = report.recall.entry(wording).or_insert(Recall { n_right: 0, n: 0 });
             recall.n += 1;
             recall.n_right += usize::from(right);
@@ -81,12 +87,13 @@ fn answered_right(
     model: &LanguageModel,
     adapter: Option<&Adapter>,
     questions: &[RecallQuestion],
+    rest: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Vec<(Wording, bool)>> {
     let lora = adapter.map(|a| (a, 1.0));
     let prompts: Vec<_> = questions.iter().map(|q| Prompt { tokens: &q.prompt, lora }).collect();
     let max_tokens = questions.iter().map(|q| q.judge.answer_tokens()).max().unwrap_or(0);
     let sampling = Sampling { max_tokens, ..Sampling::default() };
-    let go_on = &mut |_, _| ControlFlow::Continue(());
+    let go_on = &mut |_, _| rest();
     let answers = generate(&model.decoder, &prompts, (&sampling, &model.stop), &Cancel::new(), go_on)?;
     let right = |(q, tokens): (&RecallQuestion, &Vec<u32>)| {
         Ok((q.wording, q.judge.accepts(&model.tokenizer.decode(tokens)?)))
