@@ -18,6 +18,7 @@ mod fact;
 mod fact_lines;
 mod gold;
 mod headings;
+mod sentences;
 mod split;
 mod tasks;
 
@@ -26,6 +27,7 @@ pub use document::{Document, Format};
 pub use examples::{Example, Examples, Role, Turn, document_examples, qa_examples};
 pub use fact::{Fact, Question, Wording};
 pub use gold::{contains_gold, normalised};
+pub use sentences::sentences;
 pub use split::held_out_documents;
 pub use tasks::{IN_VOICE, Judge, sentiment_examples, style_examples, voice};
 

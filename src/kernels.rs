@@ -5,6 +5,7 @@
 //! runs on every other device, with `LORASCOPE_KERNELS=portable`, and serves as reference in tests.
 //! Candle's own fused operators cut the gradient and are not used.
 
+mod amx;
 mod attention;
 mod buffer;
 mod cpu;
@@ -18,10 +19,11 @@ mod norm;
 mod packed;
 mod peak;
 mod rope;
+mod rounding;
 
 pub use attention::{AttentionShape, CachedKeys, attend_cached};
 pub use buffer::release_buffers;
-pub use cpu::{Level, features, level};
+pub use cpu::{Level, choose_float32, features, level};
 pub use layer::{FrozenLayer, LayerCorrections, decoder_layer};
 pub use linear::{CorrectedRows, Correction, FrozenLinear, corrected};
 pub use loss::{cross_entropy, token_log_probs};

@@ -19,7 +19,7 @@ use std::path::Path;
 pub use adapter::Adapter;
 pub use chat::{ChatTemplate, GenerationPrompt, Message, Role};
 pub use config::{Architecture, ModelConfig};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Parted};
 pub use tokenizer::{Detokenizer, Tokenizer};
 pub use weights::{LayerWeight, LayerWeights, WeightName, Weights};
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 use lorascope::cancel::Cancel;
 use lorascope::corpus::{Chunking, Corpus};
 use lorascope::error::{Error, Result};
-use lorascope::rag::{Embed, Index, IndexProgress, Indexing, Rerank, UpdateSummary};
+use lorascope::rag::{Embed, Index, IndexProgress, Indexing, Parted, Rerank, UpdateSummary};
 
 /// Words hashed into 64 numbers.
 #[derive(Default)]
@@ -31,6 +32,15 @@ impl Embed for HashEmbedder {
         }
         self.embedded.lock().unwrap().extend(texts.iter().map(|text| (*text).to_owned()));
         Ok(texts.iter().map(|text| vector(text)).collect())
+    }
+
+    fn embed_parts(&self, texts: &[Parted<'_>], cancel: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
+        let whole: Vec<&str> = texts.iter().map(|(text, _)| *text).collect();
+        let part = |text: &str, part: &Range<usize>| vector(&text[part.clone()]);
+        let with_parts = |(whole, &(text, parts)): (Vec<f32>, &Parted<'_>)| {
+            std::iter::once(whole).chain(parts.iter().map(|range| part(text, range))).collect()
+        };
+        Ok(self.embed(&whole, cancel)?.into_iter().zip(texts).map(with_parts).collect())
     }
 
     fn count_tokens(&self, text: &str) -> usize {

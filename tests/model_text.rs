@@ -292,3 +292,28 @@ fn vectors_are_those_of_sentence_transformers() {
     cancel.cancel();
     assert!(encoder.encode(&texts, &cancel).is_err());
 }
+
+#[test]
+fn parts_of_a_text_are_read_in_its_light() {
+    let Some(folder) = common::embedder() else { return };
+    let encoder = Encoder::load(&folder).unwrap();
+    let text = "Keziah Quandt\nShe keeps the lighthouse. It burns rape oil.";
+    let parts = [14..39, 40..58];
+    let read = |text: &str, parts: &[std::ops::Range<usize>]| {
+        encoder.encode_parts(&[(text, parts)], &Cancel::new()).unwrap().remove(0)
+    };
+    let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let found = read(text, &parts);
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[0], encoder.encode(&[text], &Cancel::new()).unwrap()[0]);
+    // Unlike the sentence alone, it knows who she is.
+    let asked = &encoder.encode(&["What does Keziah Quandt keep?"], &Cancel::new()).unwrap()[0];
+    let alone = &encoder.encode(&[&text[parts[0].clone()]], &Cancel::new()).unwrap()[0];
+    assert!(cosine(asked, &found[1]) > cosine(asked, alone));
+    assert!(cosine(asked, &found[1]) > cosine(asked, &found[2]));
+    // A part behind the last token that is read has no direction.
+    let long = format!("{} The end is here.", "word ".repeat(400));
+    let end = long.len() - 16..long.len();
+    let last = read(&long, std::slice::from_ref(&end)).remove(1);
+    assert!(last.iter().all(|x| *x == 0.0));
+}

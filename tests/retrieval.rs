@@ -17,7 +17,7 @@ use lorascope::cancel::Cancel;
 use lorascope::corpus::{Chunking, Corpus, Wording};
 use lorascope::error::Result;
 use lorascope::model::Encoder;
-use lorascope::rag::{Embed, Index, Indexing, Rerank};
+use lorascope::rag::{Embed, Index, Indexing, Parted, Rerank};
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/references/retrieval.json");
 /// Where the new list goes when it differs.
@@ -47,6 +47,10 @@ struct MiniLm(Encoder);
 impl Embed for MiniLm {
     fn embed(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
         self.0.encode(texts, cancel)
+    }
+
+    fn embed_parts(&self, texts: &[Parted<'_>], cancel: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
+        self.0.encode_parts(texts, cancel)
     }
 
     fn count_tokens(&self, text: &str) -> usize {

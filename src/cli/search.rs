@@ -59,8 +59,10 @@ pub(super) fn passage_text(passage: &Passage) -> String {
         Some(rank) => format!("BM25 #{rank} {:.2}", passage.bm25_score),
         None => "BM25 –".to_owned(),
     };
-    let mut text =
-        format!("{}  {}  {bm25}  cosine {:.3}\n", passage.final_rank, passage.document, passage.cosine);
+    let mut text = format!(
+        "{}  {}  {bm25}  cosine {:.3}, of the nearest sentence {:.3}\n",
+        passage.final_rank, passage.document, passage.cosine, passage.sentence_cosine
+    );
     let _ = writeln!(text, "   {}", passage.heading);
     for line in passage.text.lines().filter(|line| !line.trim().is_empty()) {
         let _ = writeln!(text, "   {line}");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use text_splitter::{ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
 
 use super::headings::{Heading, headings, path_at};
-use super::{Document, Format};
+use super::{Document, Format, sentences};
 
 /// How documents are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,16 @@ impl Chunk {
     /// What is searched and embedded: the headings, then the text.
     pub fn searchable(&self) -> String {
         format!("{}\n{}", self.heading, self.text)
+    }
+
+    /// The bytes of each sentence in [`Chunk::searchable`]; none where the chunk is one sentence.
+    pub fn sentences(&self) -> Vec<Range<usize>> {
+        let start = self.heading.len() + 1;
+        let found = sentences(&self.text);
+        if found.len() < 2 {
+            return Vec::new();
+        }
+        found.into_iter().map(|range| start + range.start..start + range.end).collect()
     }
 }
 

@@ -161,6 +161,9 @@ pub struct RagAdvice {
     pub order: PassageOrder,
     /// In which form.
     pub prompt: PassageForm,
+    /// Sentences nearest to the question that are put beside the passages.
+    #[serde(default)]
+    pub n_sentences: usize,
 }
 
 /// Where the best passage stands among several.

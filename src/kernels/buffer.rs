@@ -6,59 +6,82 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-static SHELF: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+use super::amx::Line;
 
-/// Values kept on the shelf at most: 1 GiB.
-const KEPT: usize = 1 << 28;
+/// What lies on a shelf of its own.
+pub(super) trait Shelved: Copy + 'static {
+    const ZERO: Self;
+    fn shelf() -> &'static Mutex<Vec<Vec<Self>>>;
+}
+
+impl Shelved for f32 {
+    const ZERO: Self = 0.0;
+    fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
+        static SHELF: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+        &SHELF
+    }
+}
+
+impl Shelved for Line {
+    const ZERO: Self = Line::ZERO;
+    fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
+        static SHELF: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
+        &SHELF
+    }
+}
+
+/// Bytes kept on a shelf at most: 1 GiB.
+const KEPT: usize = 1 << 30;
 
 /// Working memory. It holds whatever was left in it.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
-    values: Vec<f32>,
+pub(super) struct Buffer<T: Shelved = f32> {
+    values: Vec<T>,
 }
 
-impl Buffer {
+impl<T: Shelved> Buffer<T> {
     /// The smallest one on the shelf that is large enough, or a new one.
     pub(super) fn new(len: usize) -> Self {
-        let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |v: &Vec<f32>| v.capacity() >= len && v.capacity() <= 2 * len + 4096;
+        let mut shelf = T::shelf().lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |v: &Vec<T>| v.capacity() >= len && v.capacity() <= 2 * len + 4096;
         let best = (0..shelf.len()).filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
         let mut values = best.map(|i| shelf.swap_remove(i)).unwrap_or_default();
         drop(shelf);
-        values.resize(len, 0.0);
+        values.resize(len, T::ZERO);
         Self { values }
     }
 }
 
-impl Drop for Buffer {
+impl<T: Shelved> Drop for Buffer<T> {
     fn drop(&mut self) {
         if self.values.capacity() > 0 {
             let values = std::mem::take(&mut self.values);
-            let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-            if shelf.iter().map(Vec::capacity).sum::<usize>() < KEPT {
+            let mut shelf = T::shelf().lock().unwrap_or_else(PoisonError::into_inner);
+            if shelf.iter().map(Vec::capacity).sum::<usize>() * size_of::<T>() < KEPT {
                 shelf.push(values);
             }
         }
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T: Shelved> Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         &self.values
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Shelved> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
 }
 
-/// Gives the memory on the shelf back to the system: after a run, or before a step of another size.
+/// Gives the memory on the shelves back to the system: after a run, or before a step of another size.
 pub fn release_buffers() {
-    SHELF.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    f32::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
+    Line::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 #[cfg(test)]
@@ -68,7 +91,7 @@ mod tests {
     #[test]
     fn a_buffer_has_the_length_asked_for_whatever_it_was_before() {
         for len in [1_000_003, 999_999, 1_000_003] {
-            let mut buffer = Buffer::new(len);
+            let mut buffer: Buffer = Buffer::new(len);
             assert_eq!(buffer.len(), len);
             buffer.fill(1.0);
         }

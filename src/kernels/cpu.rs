@@ -13,37 +13,72 @@ pub enum Level {
     Simd,
     /// The same with AVX-512.
     Avx512,
+    /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; all else with AVX-512.
+    Amx,
 }
 
 impl Level {
-    /// What `doctor` prints.
+    /// What `doctor` prints and `LORASCOPE_KERNELS` takes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Simd if cfg!(target_arch = "x86_64") => "avx2",
             Self::Simd => "simd",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
+    }
+
+    /// The level of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Portable, Self::Simd, Self::Avx512, Self::Amx].into_iter().find(|level| level.name() == name)
     }
 }
 
-/// The level chosen once from the machine and `LORASCOPE_KERNELS=portable`.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// What `LORASCOPE_KERNELS` asks for.
+fn asked() -> Option<Level> {
+    Level::named(&std::env::var("LORASCOPE_KERNELS").ok()?)
+}
+
+/// The level, chosen once: the best that the machine has, or what `LORASCOPE_KERNELS` asks for where that is less.
 pub fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| match std::env::var("LORASCOPE_KERNELS").as_deref() {
-        Ok("portable") => Level::Portable,
-        _ => detected(),
-    })
+    *LEVEL.get_or_init(|| detected().min(asked().unwrap_or(Level::Amx)))
+}
+
+/// Chooses float32 for this process, unless a level was chosen already or `LORASCOPE_KERNELS` asks for one: for what is
+/// compared to the last digits.
+pub fn choose_float32() {
+    LEVEL.get_or_init(|| detected().min(asked().unwrap_or(Level::Avx512)));
 }
 
 #[cfg(target_arch = "x86_64")]
 fn detected() -> Level {
-    if std::arch::is_x86_feature_detected!("avx512f") { Level::Avx512 } else { Level::Simd }
+    if super::amx::is_available() {
+        Level::Amx
+    } else if std::arch::is_x86_feature_detected!("avx512f") {
+        Level::Avx512
+    } else {
+        Level::Simd
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn detected() -> Level {
     Level::Simd
+}
+
+/// Runs a loop with the widest vectors that the level allows.
+#[inline(always)]
+pub(super) fn dispatch<O: pulp::WithSimd>(op: O) -> O::Output {
+    #[cfg(target_arch = "x86_64")]
+    if level() < Level::Avx512
+        && let Some(simd) = pulp::x86::V3::try_new()
+    {
+        return pulp::Simd::vectorize(simd, op);
+    }
+    pulp::Arch::new().dispatch(op)
 }
 
 /// Vector and matrix units that matter to this kind of arithmetic, and whether the machine has them. Not

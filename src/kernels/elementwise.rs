@@ -19,15 +19,15 @@ macro_rules! vectorised {
                 $($arg: $type,)*
                 life: std::marker::PhantomData<&$life ()>,
             }
-            impl<$life> pulp::NullaryFnOnce for Loop<$life> {
+            impl<$life> pulp::WithSimd for Loop<$life> {
                 type Output = $output;
                 #[inline(always)]
-                fn call(self) -> $output {
+                fn with_simd<S: pulp::Simd>(self, _: S) -> $output {
                     let Self { $($arg,)* life: _ } = self;
                     $body
                 }
             }
-            pulp::Arch::new().dispatch(Loop { $($arg,)* life: std::marker::PhantomData })
+            crate::kernels::cpu::dispatch(Loop { $($arg,)* life: std::marker::PhantomData })
         }
     )+};
 }

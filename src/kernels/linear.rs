@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::{is_fast, values, with_values};
+use super::cpu::{Level, is_fast, level, values, with_values};
 use super::elementwise::{dot, vectorised};
 use super::matmul::{Product, View};
-use super::packed::{Packed, Rows};
+use super::packed::{Onto, Packed, Rows, Tiles};
 
 /// Rows up to which reading the weight once, row by row, beats a packed product.
 const THIN_ROWS: usize = 4;
@@ -24,8 +24,8 @@ pub struct FrozenLinear {
 
 #[derive(Debug, Clone)]
 enum Weight {
-    /// As it came (out, in).
-    Rows(Tensor),
+    /// As it came (out, in); packed besides where a matrix unit wants it so.
+    Rows(Tensor, Option<Arc<PackedWeight>>),
     Packed(Arc<PackedWeight>),
 }
 
@@ -39,6 +39,12 @@ pub(super) struct PackedWeight {
 }
 
 impl PackedWeight {
+    fn new(weight: &Tensor) -> Result<Self> {
+        let (d_out, d_in) = weight.dims2()?;
+        let forward = with_values(weight, |w| Ok(Packed::new(View::new(w, d_out, d_in).t())))?;
+        Ok(Self { forward, backward: OnceLock::new() })
+    }
+
     pub(super) fn forward(&self) -> &Packed {
         &self.forward
     }
@@ -55,16 +61,16 @@ impl FrozenLinear {
         if !is_fast(&[&weight]) {
             return Self::in_rows(&weight);
         }
-        let (d_out, d_in) = weight.dims2()?;
-        let forward = with_values(&weight, |w| Ok(Packed::new(View::new(w, d_out, d_in).t())))?;
-        let packed = PackedWeight { forward, backward: OnceLock::new() };
-        Ok(Self { dims: (d_out, d_in), weight: Weight::Packed(Arc::new(packed)) })
+        let packed = PackedWeight::new(&weight)?;
+        Ok(Self { dims: weight.dims2()?, weight: Weight::Packed(Arc::new(packed)) })
     }
 
     /// Leaves a weight (out, in) as it is: one whose rows are also looked up, as the embedding's.
     pub fn in_rows(weight: &Tensor) -> Result<Self> {
         let weight = weight.detach().contiguous()?;
-        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight) })
+        let in_tiles = level() == Level::Amx && is_fast(&[&weight]);
+        let packed = in_tiles.then(|| PackedWeight::new(&weight)).transpose()?.map(Arc::new);
+        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed) })
     }
 
     /// (out, in) of the weight.
@@ -76,7 +82,7 @@ impl FrozenLinear {
     pub(super) fn packed(&self) -> Option<&PackedWeight> {
         match &self.weight {
             Weight::Packed(packed) => Some(packed),
-            Weight::Rows(_) => None,
+            Weight::Rows(_, packed) => packed.as_deref(),
         }
     }
 
@@ -84,10 +90,26 @@ impl FrozenLinear {
     pub fn weight(&self) -> Result<Tensor> {
         let (d_out, d_in) = self.dims;
         match &self.weight {
-            Weight::Rows(weight) => Ok(weight.clone()),
+            Weight::Rows(weight, _) => Ok(weight.clone()),
             Weight::Packed(packed) => {
                 let at = |i: usize| packed.forward.at(i % d_in, i / d_in);
                 Tensor::from_vec((0..d_out * d_in).map(at).collect(), self.dims, &Device::Cpu)
+            }
+        }
+    }
+
+    /// Calls `f` with the weight of one that was left in rows.
+    pub(super) fn with_outputs<R>(&self, f: impl FnOnce(Outputs) -> Result<R>) -> Result<R> {
+        let (d_out, d_in) = self.dims;
+        match &self.weight {
+            Weight::Rows(weight, None) => {
+                with_values(weight, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
+            }
+            Weight::Rows(_, Some(packed)) | Weight::Packed(packed) => {
+                match (packed.forward(), packed.backward()) {
+                    (Packed::Tiles(up), Packed::Tiles(down)) => f(Outputs::Tiles(up, down)),
+                    _ => with_values(&self.weight()?, |w| f(Outputs::Rows(View::new(w, d_out, d_in)))),
+                }
             }
         }
     }
@@ -101,6 +123,51 @@ impl FrozenLinear {
     }
 }
 
+/// A weight of which some outputs at a time are computed on one thread.
+pub(super) enum Outputs<'a> {
+    /// The weight (out, in).
+    Rows(View<'a>),
+    /// `Wᵀ` and `W` in tiles.
+    Tiles(&'a Tiles, &'a Tiles),
+}
+
+impl Outputs<'_> {
+    /// `x Wᵀ` for some outputs; `n` rows go to `y` without space between them.
+    pub(super) fn forward(&self, x: View, outputs: Range<usize>, y: &mut [f32]) {
+        let n = outputs.len();
+        match self {
+            Self::Rows(weight) => Product::new(x, weight.rows(outputs).t()).on_one_thread().write(y, n),
+            Self::Tiles(up, _) => up.multiply_part(x, (0..up.dims().0, outputs), (y, n), Onto::Nothing),
+        }
+    }
+
+    /// Adds the gradient of `x` that comes from some outputs, `dy` being theirs, to rows of `dx`.
+    pub(super) fn add_backward(&self, dy: View, outputs: Range<usize>, dx: &mut [f32]) {
+        match self {
+            Self::Rows(weight) => {
+                let width = weight.dims().1;
+                Product::new(dy, weight.rows(outputs)).on_one_thread().add_to(dx, width);
+            }
+            Self::Tiles(_, down) => {
+                let width = down.dims().1;
+                down.multiply_part(dy, (outputs, 0..width), (dx, width), Onto::Sum);
+            }
+        }
+    }
+
+    /// Takes `weight` times the row of an output from `dx`.
+    pub(super) fn subtract_row(&self, output: usize, weight: f32, dx: &mut [f32]) {
+        match self {
+            Self::Rows(rows) => {
+                dx.iter_mut().zip(rows.line(output)).for_each(|(dx, w)| *dx -= weight * w);
+            }
+            Self::Tiles(up, _) => {
+                dx.iter_mut().enumerate().for_each(|(i, dx)| *dx -= weight * up.at(i, output));
+            }
+        }
+    }
+}
+
 impl CustomOp1 for FrozenLinear {
     fn name(&self) -> &'static str {
         "frozen-linear"
@@ -110,8 +177,10 @@ impl CustomOp1 for FrozenLinear {
         let (n, _) = layout.shape().dims2()?;
         let (x, (d_out, d_in)) = (values(storage, layout)?, self.dims);
         let y = match &self.weight {
-            Weight::Rows(weight) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out))))?,
-            Weight::Packed(packed) => packed.forward.multiply_all(Rows::new(x, d_in), n),
+            Weight::Rows(weight, None) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out))))?,
+            Weight::Packed(packed) | Weight::Rows(_, Some(packed)) => {
+                packed.forward.multiply_all(Rows::new(x, d_in), n)
+            }
         };
         Ok((CpuStorage::F32(y), Shape::from((n, d_out))))
     }
@@ -119,12 +188,14 @@ impl CustomOp1 for FrozenLinear {
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (n, (d_out, d_in)) = (x.dim(0)?, self.dims);
         let dx = with_values(dy, |dy| match &self.weight {
-            Weight::Rows(weight) => with_values(weight, |w| {
+            Weight::Rows(weight, None) => with_values(weight, |w| {
                 let mut dx = vec![0.0; n * d_in];
                 Product::new(View::new(dy, n, d_out), View::new(w, d_out, d_in)).write(&mut dx, d_in);
                 Ok(dx)
             }),
-            Weight::Packed(packed) => Ok(packed.backward().multiply_all(Rows::new(dy, d_out), n)),
+            Weight::Packed(packed) | Weight::Rows(_, Some(packed)) => {
+                Ok(packed.backward().multiply_all(Rows::new(dy, d_out), n))
+            }
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }

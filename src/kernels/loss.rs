@@ -8,18 +8,20 @@ use rayon::prelude::*;
 use super::FrozenLinear;
 use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
-use super::elementwise::{exp_and_sum, max_of, vectorised};
-use super::linear::project;
-use super::matmul::{Product, View};
+use super::elementwise::{exp, exp_and_sum, max_of, vectorised};
+use super::linear::Outputs;
+use super::matmul::View;
+use super::packed::rows_a_block;
 
-/// Logits held at one time, in values: 64 MiB.
-const LOGITS: usize = 1 << 24;
+/// Outputs whose logits exist at one time: with the rows of a block they fit the second cache.
+const OUTPUTS: usize = 1024;
 
 /// Cross-entropy, in nats, of `targets` given the normalised hidden states `hidden` (n, width) that
 /// predict them: the sum over the rows divided by `n_total`.
 ///
-/// The logits are formed a block of rows at a time and never kept; the gradient of `hidden` is made
-/// in the same pass. `n_total` is the number of supervised tokens in the whole step, so that
+/// The logits are formed for a block of rows and some tokens of the vocabulary at a time and never kept; the gradient
+/// of `hidden` is made in the same pass, and put right whenever a larger logit turns up (as the outputs of
+/// FlashAttention are). `n_total` is the number of supervised tokens in the whole step, so that
 /// micro-steps of different length weigh right.
 pub fn cross_entropy(
     hidden: &Tensor,
@@ -55,30 +57,106 @@ pub(super) fn cross_entropy_portable(
 
 /// The log-probability, in nats, of each target. No gradient.
 pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) -> Result<Vec<f32>> {
-    let (n, width) = hidden.dims2()?;
-    let vocab = head.dims().0;
-    let weight = head.weight()?;
-    let mut log_probs = Vec::with_capacity(n);
-    let rows = rows_a_block(n, vocab);
-    for start in (0..n).step_by(rows) {
-        let len = rows.min(n - start);
-        let block = hidden.narrow(0, start, len)?;
-        let mut logits =
-            with_values(&block, |h| with_values(&weight, |w| Ok(project(h, w, (len, width, vocab)))))?;
-        let wanted = &targets[start..start + len];
-        log_probs.par_extend(logits.par_chunks_mut(vocab).zip(wanted).map(|(row, &t)| {
-            let own = row[t as usize];
-            let (shift, sum) = exponentials(row);
-            own - shift - sum.ln()
-        }));
-    }
-    Ok(log_probs)
+    check_targets(head, targets)?;
+    with_values(hidden, |hidden| log_probs(head, hidden, targets, None))
 }
 
-/// Rows whose logits exist at one time: blocks of equal size.
-fn rows_a_block(n: usize, vocab: usize) -> usize {
-    let most = (LOGITS / vocab).max(1);
-    n.div_ceil(n.div_ceil(most).max(1)).max(1)
+/// A row's logits so far.
+#[derive(Clone, Copy)]
+struct Seen {
+    largest: f32,
+    /// Of the exponentials, shifted by the largest.
+    sum: f32,
+    /// The target's own.
+    own: f32,
+}
+
+/// The log-probability of each target and, if it is wanted, the gradient of `weight` times their negative sum.
+fn log_probs(
+    head: &FrozenLinear,
+    hidden: &[f32],
+    targets: &[u32],
+    gradient: Option<(&mut [f32], f32)>,
+) -> Result<Vec<f32>> {
+    let width = head.dims().1;
+    let block = rows_a_block(targets.len()).max(1);
+    let weight = gradient.as_ref().map_or(0.0, |(_, weight)| *weight);
+    let gradients: Vec<&mut [f32]> = match gradient {
+        Some((gradient, _)) => gradient.chunks_mut(block * width).collect(),
+        None => targets.chunks(block).map(|_| Default::default()).collect(),
+    };
+    head.with_outputs(|outputs| {
+        let rows = hidden.par_chunks(block * width).zip(targets.par_chunks(block));
+        let of = |((hidden, targets), gradient): ((&[f32], &[u32]), &mut [f32])| {
+            let seen = block_of(&outputs, head.dims(), (hidden, targets), gradient);
+            if !gradient.is_empty() {
+                for ((g, seen), &target) in gradient.chunks_exact_mut(width).zip(&seen).zip(targets) {
+                    times(g, weight / seen.sum);
+                    outputs.subtract_row(target as usize, weight, g);
+                }
+            }
+            seen.into_iter().map(|s| s.own - s.largest - s.sum.ln()).collect::<Vec<f32>>()
+        };
+        let blocks: Vec<Vec<f32>> = rows.zip(gradients).map(of).collect();
+        Ok(blocks.concat())
+    })
+}
+
+/// Goes through the vocabulary for a block of rows on this thread. Their gradient, where there is room for it, is left
+/// without the target's part and times the sum.
+fn block_of(
+    outputs: &Outputs,
+    (vocab, width): (usize, usize),
+    (hidden, targets): (&[f32], &[u32]),
+    gradient: &mut [f32],
+) -> Vec<Seen> {
+    let n = targets.len();
+    let mut seen = vec![Seen { largest: f32::NEG_INFINITY, sum: 0.0, own: 0.0 }; n];
+    let mut logits = Buffer::new(n * OUTPUTS.min(vocab));
+    for start in (0..vocab).step_by(OUTPUTS) {
+        let range = start..(start + OUTPUTS).min(vocab);
+        let logits = &mut logits[..n * range.len()];
+        outputs.forward(View::new(hidden, n, width), range.clone(), logits);
+        for (i, row) in logits.chunks_exact_mut(range.len()).enumerate() {
+            if range.contains(&(targets[i] as usize)) {
+                seen[i].own = row[targets[i] as usize - start];
+            }
+            let shrink = take_in(row, &mut seen[i]);
+            if shrink < 1.0 && !gradient.is_empty() {
+                times(&mut gradient[i * width..(i + 1) * width], shrink);
+            }
+        }
+        if !gradient.is_empty() {
+            outputs.add_backward(View::new(logits, n, range.len()), range, gradient);
+        }
+    }
+    seen
+}
+
+vectorised! {
+    /// Turns more logits of a row into exponentials; returns what earlier ones must be multiplied by.
+    fn take_in<'a>(row: &'a mut [f32], seen: &'a mut Seen) -> f32 {
+        let largest = max_of(row);
+        let largest = if largest > seen.largest { largest } else { seen.largest };
+        let shrink = exp(seen.largest - largest);
+        seen.sum = seen.sum * shrink + exp_and_sum(row, largest);
+        seen.largest = largest;
+        shrink
+    }
+}
+
+fn times(values: &mut [f32], factor: f32) {
+    for value in values {
+        *value *= factor;
+    }
+}
+
+fn check_targets(head: &FrozenLinear, targets: &[u32]) -> Result<()> {
+    let vocab = head.dims().0;
+    match targets.iter().find(|&&t| t as usize >= vocab) {
+        Some(target) => bail!("target {target} is outside the vocabulary of {vocab}"),
+        None => Ok(()),
+    }
 }
 
 struct CrossEntropy {
@@ -89,69 +167,17 @@ struct CrossEntropy {
     gradient: OnceLock<Vec<f32>>,
 }
 
-impl CrossEntropy {
-    /// Loss of a block of rows; writes the gradient of their hidden states.
-    fn block(&self, hidden: &[f32], targets: &[u32], gradient: &mut [f32]) -> Result<f64> {
-        let (vocab, width) = self.head.dims();
-        let n = targets.len();
-        with_values(&self.head.weight()?, |head| {
-            let mut logits = Buffer::new(n * vocab);
-            let product = Product::new(View::new(hidden, n, width), View::new(head, vocab, width).t());
-            product.write(&mut logits, vocab);
-            let losses: Vec<f32> = logits
-                .par_chunks_mut(vocab)
-                .zip(targets)
-                .map(|(row, &target)| loss_row(row, target as usize, self.weight))
-                .collect();
-            Product::new(View::new(&logits, n, vocab), View::new(head, vocab, width)).write(gradient, width);
-            Ok(losses.iter().map(|&l| f64::from(l)).sum())
-        })
-    }
-}
-
-vectorised! {
-    /// Turns the logits of one row into their gradient times `weight`; returns the row's loss.
-    fn loss_row<'a>(row: &'a mut [f32], target: usize, weight: f32) -> f32 {
-        let own = row[target];
-        let (shift, sum) = shifted_sum(row);
-        let scale = weight / sum;
-        for v in row.iter_mut() {
-            *v *= scale;
-        }
-        row[target] -= weight;
-        sum.ln() + shift - own
-    }
-
-    /// Turns logits into exponentials, shifted by the largest; returns it and their sum.
-    fn exponentials<'a>(row: &'a mut [f32]) -> (f32, f32) {
-        shifted_sum(row)
-    }
-}
-
-#[inline(always)]
-fn shifted_sum(row: &mut [f32]) -> (f32, f32) {
-    let shift = max_of(row);
-    (shift, exp_and_sum(row, shift))
-}
-
 impl CustomOp1 for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross-entropy"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (vocab, width) = self.head.dims();
-        if let Some(target) = self.targets.iter().find(|&&t| t as usize >= vocab) {
-            bail!("target {target} is outside the vocabulary of {vocab}");
-        }
+        check_targets(&self.head, &self.targets)?;
         let hidden = values(storage, layout)?;
         let mut gradient = vec![0.0; hidden.len()];
-        let rows = rows_a_block(self.targets.len(), vocab);
-        let inputs = hidden.chunks(rows * width).zip(self.targets.chunks(rows));
-        let mut total = 0.0;
-        for ((h, t), g) in inputs.zip(gradient.chunks_mut(rows * width)) {
-            total += self.block(h, t, g)?;
-        }
+        let log_probs = log_probs(&self.head, hidden, &self.targets, Some((&mut gradient, self.weight)))?;
+        let total: f64 = log_probs.iter().map(|&l| f64::from(-l)).sum();
         let _ = self.gradient.set(gradient);
         Ok((CpuStorage::F32(vec![total as f32 * self.weight]), Shape::from(())))
     }

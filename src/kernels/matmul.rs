@@ -3,7 +3,18 @@
 //! A safe, bounds-checked face for the `gemm` crate, which packs and picks AVX-512, AVX2 or NEON at
 //! run time.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::cpu::{Level, level};
+use super::packed::{Onto, Tiles, rows_a_block};
+
+/// Rows below which rounding the other side costs more than the matrix unit saves.
+const FEW_ROWS: usize = 8;
+/// Multiplications of which the same is true.
+const LITTLE: usize = 1 << 14;
 
 /// A matrix laid over a slice.
 #[derive(Clone, Copy)]
@@ -35,6 +46,11 @@ impl<'a> View<'a> {
             col_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// Some of its rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        Self { data: &self.data[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }
 
     /// (rows, columns).
@@ -116,6 +132,9 @@ impl<'a> Product<'a> {
         }
         assert!(self.lhs.end() <= self.lhs.data.len() && self.rhs.end() <= self.rhs.data.len());
         assert!((m - 1) * dst_stride + n <= dst.len() && dst_stride >= n);
+        if level() == Level::Amx && m >= FEW_ROWS && m * n * k > LITTLE {
+            return self.run_in_tiles(dst, dst_stride, keep);
+        }
         let parallelism = match self.threads {
             Threads::All if m * n * k > 1 << 16 => Parallelism::Rayon(0),
             _ => Parallelism::None,
@@ -146,6 +165,22 @@ impl<'a> Product<'a> {
                 parallelism,
             );
         }
+    }
+
+    /// On the matrix unit: both sides are rounded to bfloat16.
+    fn run_in_tiles(self, dst: &mut [f32], dst_stride: usize, keep: Option<f32>) {
+        let onto = if keep.is_some() { Onto::Sum } else { Onto::Nothing };
+        let rhs = Tiles::scaled(self.rhs, self.scale);
+        if self.threads == Threads::One {
+            return rhs.multiply_view(self.lhs, (dst, dst_stride), onto);
+        }
+        let block = rows_a_block(self.lhs.rows);
+        dst.par_chunks_mut(block * dst_stride).enumerate().for_each(|(i, dst)| {
+            let rows = i * block..((i + 1) * block).min(self.lhs.rows);
+            if !rows.is_empty() {
+                rhs.multiply_view(self.lhs.rows(rows), (dst, dst_stride), onto);
+            }
+        });
     }
 }
 

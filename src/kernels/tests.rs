@@ -13,8 +13,12 @@ use super::mlp::swiglu_portable;
 use super::norm::rms_norm_portable;
 use super::*;
 
+/// How far a result may be off where products are rounded to bfloat16, as a share of the largest value.
+const BFLOAT16: f32 = 0.02;
+
 /// Values in -1..1 that look random and never change.
 fn noise(shape: (usize, usize), seed: u32) -> Tensor {
+    choose_float32();
     let value = |i: usize| {
         let x = (i as u32).wrapping_add(seed.wrapping_mul(7919)).wrapping_mul(2_654_435_761);
         f64::from(x ^ (x >> 15)) / f64::from(u32::MAX) * 2.0 - 1.0
@@ -42,6 +46,7 @@ fn gradients(op: Op, inputs: &[Tensor]) -> (Vec<f32>, Vec<Vec<f32>>) {
 
 fn assert_close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len(), "{what}");
+    let tolerance = if level() == Level::Amx { BFLOAT16 } else { tolerance };
     let scale = b.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
     for (i, (x, y)) in a.iter().zip(b).enumerate() {
         assert!((x - y).abs() <= tolerance * scale, "{what}[{i}]: {x} and {y} (scale {scale})");
@@ -55,7 +60,8 @@ fn check(name: &str, fast: Op, portable: Op, inputs: &[Tensor]) {
     for (i, (a, b)) in grads.iter().zip(&grads_portable).enumerate() {
         assert_close(&format!("{name} gradient {i}"), a, b, 5e-5);
     }
-    for (i, input) in inputs.iter().enumerate() {
+    // Rounding would drown the differences that the numeric gradient is made of.
+    for (i, input) in inputs.iter().enumerate().filter(|_| level() != Level::Amx) {
         check_numerically(name, fast, inputs, (i, &grads[i], input.elem_count()));
     }
 }

@@ -14,8 +14,9 @@ use crate::error::Result;
 use crate::model::generate::generate;
 use crate::train::Recall;
 
-/// Tokens of an answer that is scored, the same for every contender.
-pub const ANSWER_TOKENS: usize = 48;
+/// Tokens of an answer that is scored at most, the same for every contender: as many as where answers are shown, so that
+/// what is scored is what is seen.
+pub const ANSWER_TOKENS: usize = 64;
 /// Questions answered together.
 const TOGETHER: usize = 32;
 

@@ -4,6 +4,7 @@
 //! all-MiniLM-L6-v2, mean pooling over the tokens, then L2 (<https://arxiv.org/abs/1908.10084>).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -23,6 +24,9 @@ const MAX_TOKENS: usize = 256;
 /// Tokens of one batch, padding included: enough to keep the products busy, few enough for the cache.
 const BATCH_TOKENS: usize = 2048;
 const REMEDY: &str = "get the embedder again (`lorascope models fetch all-minilm-l6-v2`)";
+
+/// A text, and the bytes of parts of it.
+pub type Parted<'a> = (&'a str, &'a [Range<usize>]);
 
 /// A sentence embedder.
 pub struct Encoder {
@@ -81,22 +85,55 @@ impl Encoder {
     /// # Errors
     /// When cancelled, or when a text cannot be tokenized.
     pub fn encode(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
-        let ids = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>>>()?;
-        let mut order: Vec<usize> = (0..ids.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(ids[i].len()));
-        let mut vectors = vec![Vec::new(); ids.len()];
+        let whole: Vec<Parted<'_>> = texts.iter().map(|text| (*text, &[][..])).collect();
+        Ok(self.encode_parts(&whole, cancel)?.into_iter().flatten().collect())
+    }
+
+    /// For each text its vector, then one for each of its parts, given by their bytes: the mean over the part's
+    /// tokens, each read in the light of the whole text (late chunking, <https://arxiv.org/abs/2409.04701>).
+    /// A part that lies behind the text's 256th token gets the null vector.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_parts(&self, texts: &[Parted<'_>], cancel: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
+        let read = texts.par_iter().map(|text| self.read(text)).collect::<Result<Vec<_>>>()?;
+        let mut order: Vec<usize> = (0..read.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(read[i].ids.len()));
+        let mut vectors = vec![Vec::new(); read.len()];
         let mut rest = order.as_slice();
         while let Some(&longest) = rest.first() {
             cancel.check()?;
-            let n = (BATCH_TOKENS / ids[longest].len().max(1)).clamp(1, rest.len());
+            let n = (BATCH_TOKENS / read[longest].ids.len().max(1)).clamp(1, rest.len());
             let (batch, later) = rest.split_at(n);
-            let tokens: Vec<&[u32]> = batch.iter().map(|&i| ids[i].as_slice()).collect();
-            for (&i, vector) in batch.iter().zip(self.batch(&tokens)?) {
-                vectors[i] = vector;
+            let batch_texts: Vec<&Read> = batch.iter().map(|&i| &read[i]).collect();
+            for (&i, found) in batch.iter().zip(self.batch(&batch_texts)?) {
+                vectors[i] = found;
             }
             rest = later;
         }
         Ok(vectors)
+    }
+
+    /// A text as tokens, and which tokens are whose.
+    fn read(&self, &(text, parts): &Parted<'_>) -> Result<Read> {
+        if parts.is_empty() {
+            let ids = self.tokens(text)?;
+            return Ok(Read { parts: std::iter::once(0..ids.len()).collect(), ids });
+        }
+        let refused = |e| Error::refused(format!("the text cannot be tokenized: {e}"), REMEDY);
+        let encoding = self.tokenizer.encode(text, true).map_err(refused)?;
+        let ids = encoding.get_ids().to_vec();
+        let tokens_of = |part: &Range<usize>| {
+            let inside =
+                |&(start, end): &(usize, usize)| end > start && start >= part.start && end <= part.end;
+            let of: Vec<usize> = (0..)
+                .zip(encoding.get_offsets())
+                .filter(|(_, place)| inside(place))
+                .map(|(i, _)| i)
+                .collect();
+            of.first().map_or(0..0, |&first| first..first + of.len())
+        };
+        Ok(Read { parts: std::iter::once(0..ids.len()).chain(parts.iter().map(tokens_of)).collect(), ids })
     }
 
     /// How many tokens of `text` are read, marks at its ends included.
@@ -116,23 +153,47 @@ impl Encoder {
     }
 
     /// One batch, padded to its longest text, which comes first.
-    fn batch(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
-        let (n, longest) = (texts.len(), texts.first().map_or(0, |text| text.len()));
+    fn batch(&self, texts: &[&Read]) -> Result<Vec<Vec<Vec<f32>>>> {
+        let (n, longest) = (texts.len(), texts.first().map_or(0, |text| text.ids.len()));
         let (mut ids, mut mask) = (Vec::with_capacity(n * longest), Vec::with_capacity(n * longest));
         for text in texts {
-            ids.extend(text.iter().copied().chain(std::iter::repeat(self.pad_token)).take(longest));
-            mask.extend((0..longest).map(|i| if i < text.len() { 1f32 } else { 0f32 }));
+            ids.extend(text.ids.iter().copied().chain(std::iter::repeat(self.pad_token)).take(longest));
+            mask.extend((0..longest).map(|i| if i < text.ids.len() { 1f32 } else { 0f32 }));
         }
         let ids = Tensor::from_vec(ids, (n, longest), &Device::Cpu)?;
         let mask = Tensor::from_vec(mask, (n, longest), &Device::Cpu)?;
         // Without padding there is nothing to mask.
-        let padded = texts.iter().any(|text| text.len() < longest);
+        let padded = texts.iter().any(|text| text.ids.len() < longest);
         let hidden = self.model.forward(&ids, &ids.zeros_like()?, padded.then_some(&mask))?;
-        let mask = mask.unsqueeze(2)?;
-        let mean = hidden.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)?;
-        let length = mean.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
-        Ok(mean.broadcast_div(&length)?.to_vec2()?)
+        let states: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
+        let of_text = states.chunks_exact(longest * self.n_dimensions);
+        let pooled = texts.iter().zip(of_text).map(|(text, states)| {
+            text.parts.iter().map(|part| pooled(states, part.clone(), self.n_dimensions)).collect()
+        });
+        Ok(pooled.collect())
     }
+}
+
+/// A text as its tokens.
+struct Read {
+    ids: Vec<u32>,
+    /// The tokens of the whole text, then of its parts.
+    parts: Vec<Range<usize>>,
+}
+
+/// The mean of some rows of `states`, of length 1.
+fn pooled(states: &[f32], rows: Range<usize>, n_dimensions: usize) -> Vec<f32> {
+    let mut sum = vec![0f32; n_dimensions];
+    for row in states.chunks_exact(n_dimensions).take(rows.end).skip(rows.start) {
+        for (sum, x) in sum.iter_mut().zip(row) {
+            *sum += x;
+        }
+    }
+    let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+    for sum in &mut sum {
+        *sum /= length;
+    }
+    sum
 }
 
 fn tokenizer(folder: &Path, longest: usize) -> Result<tokenizers::Tokenizer> {

@@ -7,6 +7,7 @@ impl From<RagAdvice> for PromptForm {
     fn from(advice: RagAdvice) -> Self {
         Self {
             max_passages: advice.max_passages,
+            n_sentences: advice.n_sentences,
             order: match advice.order {
                 PassageOrder::BestLast => Order::BestLast,
                 PassageOrder::BestFirst => Order::BestFirst,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Embed;
+use super::{Embed, Parted};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::model::Encoder;
@@ -27,6 +27,10 @@ impl Embedder {
 impl Embed for Embedder {
     fn embed(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
         self.encoder.encode(texts, cancel)
+    }
+
+    fn embed_parts(&self, texts: &[Parted<'_>], cancel: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
+        self.encoder.encode_parts(texts, cancel)
     }
 
     fn count_tokens(&self, text: &str) -> usize {

@@ -4,16 +4,17 @@
 //! (`vectors.bin`) and a lock. It follows the corpus by content hash: only documents that were
 //! added, changed or removed are touched, and an index that is up to date is not written to.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lexicon::{self, Found, Lexicon};
 use super::lock::{Lock, Share};
-use super::rerank::{Rerank, cosine, order};
+use super::rerank::{Nearness, Rerank, cosine, order};
 use super::trace::{IndexProgress, Retrieval, StopWatch, Timings, UpdateSummary};
 use super::update::{self, Folder};
-use super::vectors::{VectorFile, key_of};
-use super::{Embed, Passage};
+use super::vectors::{Key, VectorFile, key_of, part_key};
+use super::{Embed, Passage, Sentence};
 use crate::cancel::Cancel;
 use crate::corpus::{Chunk, Chunking, Corpus};
 use crate::error::{Error, Result};
@@ -43,8 +44,45 @@ impl Indexing<'_> {
 pub struct Index {
     lexicon: Lexicon,
     chunks: Vec<Chunk>,
-    vectors: Vec<Vec<f32>>,
+    vectors: Vec<ChunkVectors>,
     embedder: Arc<dyn Embed>,
+}
+
+/// The embeddings of one chunk.
+struct ChunkVectors {
+    whole: Vec<f32>,
+    /// None where the chunk is one sentence.
+    sentences: Vec<Vec<f32>>,
+}
+
+impl ChunkVectors {
+    /// Those of a chunk, if all of them are there.
+    fn of(chunk: &Chunk, file: &VectorFile) -> Option<Self> {
+        let key = key_of(&chunk.searchable());
+        let get = |key: &Key| file.get(key).map(<[f32]>::to_vec);
+        let sentences = (0..chunk.sentences().len()).map(|i| get(&part_key(&key, i)));
+        Some(Self { whole: get(&key)?, sentences: sentences.collect::<Option<_>>()? })
+    }
+
+    fn nearness(&self, asked: &[f32]) -> Nearness {
+        let chunk = cosine(asked, &self.whole);
+        let nearest = self.sentences.iter().map(|sentence| cosine(asked, sentence)).reduce(f32::max);
+        Nearness { chunk, sentence: nearest.unwrap_or(chunk) }
+    }
+
+    /// The sentences of the chunk that they are of; it is one where it has no others.
+    fn sentences(&self, chunk: &Chunk, asked: &[f32]) -> Vec<Sentence> {
+        let ranges = chunk.sentences();
+        if ranges.is_empty() {
+            return vec![Sentence { range: 0..chunk.text.len(), cosine: cosine(asked, &self.whole) }];
+        }
+        let start = chunk.searchable().len() - chunk.text.len();
+        let of = |(range, vector): (Range<usize>, &Vec<f32>)| Sentence {
+            range: range.start - start..range.end - start,
+            cosine: cosine(asked, vector),
+        };
+        ranges.into_iter().zip(&self.sentences).map(of).collect()
+    }
 }
 
 impl Index {
@@ -106,8 +144,8 @@ impl Index {
             return Ok(None);
         };
         let file = VectorFile::open(&folder.vectors, indexing.embedder.name())?;
-        let vector = |chunk: &Chunk| file.get(&key_of(&chunk.searchable())).map(<[f32]>::to_vec);
-        let Some(vectors) = chunks.iter().map(vector).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let vectors = chunks.iter().map(|chunk| ChunkVectors::of(chunk, &file)).collect::<Option<Vec<_>>>();
+        let Some(vectors) = vectors else { return Ok(None) };
         let embedder = Arc::clone(&indexing.embedder);
         Ok(Some(Self { lexicon: Lexicon::new(stored), chunks, vectors, embedder }))
     }
@@ -164,26 +202,47 @@ impl Index {
         rerank: Rerank,
         top: usize,
     ) -> Vec<Passage> {
-        let cosine_of =
-            |&(place, _): &(usize, f32)| asked.map_or(0.0, |asked| cosine(asked, &self.vectors[place]));
-        let cosines: Vec<f32> = hits.iter().map(cosine_of).collect();
-        let best = order(rerank, &cosines).into_iter().take(top);
+        let nearness = |&(place, _): &(usize, f32)| {
+            asked.map_or_else(Nearness::default, |asked| self.vectors[place].nearness(asked))
+        };
+        let near: Vec<Nearness> = hits.iter().map(nearness).collect();
+        let best = order(rerank, &near).into_iter().take(top);
         let passage = |(final_rank, at): (usize, usize)| {
             let (place, bm25_score) = hits[at];
-            Passage { bm25_rank: Some(at + 1), bm25_score, ..self.passage(place, cosines[at], final_rank) }
+            Passage {
+                bm25_rank: Some(at + 1),
+                bm25_score,
+                ..self.passage(place, (near[at], asked), final_rank)
+            }
         };
         (1..).zip(best).map(passage).collect()
     }
 
     /// The chunks nearest in meaning, BM25 having found none.
     fn nearest(&self, asked: &[f32], top: usize) -> Vec<Passage> {
-        let cosines: Vec<f32> = self.vectors.iter().map(|vector| cosine(asked, vector)).collect();
-        let best = order(Rerank::Cosine, &cosines).into_iter().take(top);
-        (1..).zip(best).map(|(final_rank, place)| self.passage(place, cosines[place], final_rank)).collect()
+        let near: Vec<Nearness> = self.vectors.iter().map(|vectors| vectors.nearness(asked)).collect();
+        let best = order(Rerank::Cosine, &near).into_iter().take(top);
+        (1..)
+            .zip(best)
+            .map(|(final_rank, place)| self.passage(place, (near[place], Some(asked)), final_rank))
+            .collect()
     }
 
-    fn passage(&self, place: usize, cosine: f32, final_rank: usize) -> Passage {
-        let Chunk { document, heading, text, .. } = self.chunks[place].clone();
-        Passage { document, heading, text, bm25_rank: None, bm25_score: 0.0, cosine, final_rank }
+    fn passage(&self, place: usize, (near, asked): (Nearness, Option<&[f32]>), final_rank: usize) -> Passage {
+        let sentences = asked.map(|asked| self.vectors[place].sentences(&self.chunks[place], asked));
+        let Chunk { document, heading, text, range } = self.chunks[place].clone();
+        let (cosine, sentence_cosine) = (near.chunk, near.sentence);
+        Passage {
+            document,
+            heading,
+            text,
+            bm25_rank: None,
+            bm25_score: 0.0,
+            cosine,
+            sentence_cosine,
+            final_rank,
+            start: range.start,
+            sentences: sentences.unwrap_or_default(),
+        }
     }
 }

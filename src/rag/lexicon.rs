@@ -23,8 +23,8 @@ use super::stop_words::STOP_WORDS;
 use crate::corpus::Chunk;
 use crate::error::{Error, Result};
 
-/// Rises when chunks are cut or words are read differently: older indexes are then made anew.
-pub(super) const VERSION: u32 = 1;
+/// Rises when chunks are cut, read or embedded differently: older indexes are then made anew.
+pub(super) const VERSION: u32 = 2;
 
 const ANALYZER: &str = "english_folded";
 const WRITER_BYTES: usize = 32 << 20;

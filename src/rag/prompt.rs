@@ -20,11 +20,14 @@ pub struct PromptForm {
     pub order: Order,
     /// The words around them.
     pub form: Form,
+    /// Sentences of the best passage's document that are nearest to the question, put once more between passages and
+    /// question.
+    pub n_sentences: usize,
 }
 
 impl Default for PromptForm {
     fn default() -> Self {
-        Self { max_passages: 1, order: Order::BestLast, form: Form::TextThenQuestion }
+        Self { max_passages: 1, order: Order::BestLast, form: Form::TextThenQuestion, n_sentences: 0 }
     }
 }
 
@@ -83,7 +86,8 @@ pub struct RagPrompt {
 const SHORTEST_PASSAGE: usize = 16;
 
 /// Puts the best passages and the question into one turn. A passage that is too long for the
-/// budget is cut at a sentence; without passages the turn is the question alone.
+/// budget is cut at a sentence; without passages the turn is the question alone. The nearest sentences may be of any
+/// passage of the best one's document: what the best one just misses is said beside it.
 ///
 /// # Errors
 /// [`Error::Refused`] for a question that leaves no room, with the numbers.
@@ -108,6 +112,7 @@ pub fn build_prompt(
         return Err(Error::refused(what, "ask a shorter question"));
     }
     let mut used: Vec<String> = Vec::new();
+    let nearest = nearest_sentences(passages, form.n_sentences);
     for passage in passages.iter().take(form.max_passages) {
         used.push(shown(passage, &passage.text));
         if !fits(&used, question, form, budget) {
@@ -118,8 +123,29 @@ pub fn build_prompt(
     if let (true, Some(best)) = (used.is_empty() && shortest > 0, passages.first()) {
         used.extend(cut(best, question, form, budget));
     }
-    let user_message = if used.is_empty() { question.to_owned() } else { filled(&used, question, form) };
+    let mut user_message = if used.is_empty() { question.to_owned() } else { filled(&used, question, form) };
+    if !used.is_empty() && !nearest.is_empty() {
+        let with = form.form.fill(&format!("{}\n\n{nearest}", joined(&used, form)), question);
+        if (budget.count)(&with) <= budget.n_tokens {
+            user_message = with;
+        }
+    }
     Ok(RagPrompt { user_message, n_used: used.len() })
+}
+
+/// The `n` sentences nearest to the question in the best passage's document, as far as it was found, in its order.
+fn nearest_sentences(passages: &[Passage], n: usize) -> String {
+    let Some(best) = passages.first() else { return String::new() };
+    let of_document = passages.iter().filter(|passage| passage.document == best.document);
+    let mut found: Vec<(f32, usize, &str)> = of_document
+        .flat_map(|p| {
+            p.sentences.iter().map(|s| (s.cosine, p.start + s.range.start, &p.text[s.range.clone()]))
+        })
+        .collect();
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    found.truncate(n);
+    found.sort_by_key(|(_, start, _)| *start);
+    found.into_iter().map(|(.., text)| text).collect::<Vec<_>>().join(" ")
 }
 
 /// A passage as the model reads it: the headings above it name what its text is about.
@@ -128,11 +154,15 @@ fn shown(passage: &Passage, text: &str) -> String {
 }
 
 fn filled(used: &[String], question: &str, form: PromptForm) -> String {
+    form.form.fill(&joined(used, form), question)
+}
+
+fn joined(used: &[String], form: PromptForm) -> String {
     let mut used: Vec<&str> = used.iter().map(String::as_str).collect();
     if form.order == Order::BestLast {
         used.reverse();
     }
-    form.form.fill(&used.join("\n\n"), question)
+    used.join("\n\n")
 }
 
 fn fits(used: &[String], question: &str, form: PromptForm, budget: Budget<'_>) -> bool {
@@ -167,6 +197,7 @@ fn cut(passage: &Passage, question: &str, form: PromptForm, budget: Budget<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rag::Sentence;
 
     fn words(text: &str) -> usize {
         text.split_whitespace().count()
@@ -181,8 +212,19 @@ mod tests {
             bm25_rank: Some(1),
             bm25_score: 1.0,
             cosine: 0.5,
+            sentence_cosine: 0.5,
             final_rank: 1,
+            start: 0,
+            sentences: Vec::new(),
         }
+    }
+
+    /// A passage of two sentences that starts somewhere in its document; the second is as near as it says.
+    fn parted(start: usize, texts: [&str; 2], cosine: f32) -> Passage {
+        let (first, text) = (0..texts[0].len(), texts.join(" "));
+        let second = first.end + 1..text.len();
+        let sentences = vec![Sentence { range: first, cosine: 0.1 }, Sentence { range: second, cosine }];
+        Passage { start, sentences, ..passage(&text) }
     }
 
     fn build(question: &str, passages: &[Passage], form: PromptForm, n_tokens: usize) -> Result<RagPrompt> {
@@ -196,6 +238,24 @@ mod tests {
         let expected =
             "Ada Finch\nShe was born in Cinder Bay.\n\nBased on the text above: Where was she born?";
         assert_eq!((prompt.user_message.as_str(), prompt.n_used), (expected, 1));
+    }
+
+    #[test]
+    fn the_nearest_sentences_of_the_document_are_said_once_more() {
+        let form = PromptForm { n_sentences: 2, ..PromptForm::default() };
+        let elsewhere = Passage { document: "e".into(), ..parted(0, ["No.", "Never."], 0.95) };
+        let passages = [
+            parted(40, ["She kept bees.", "She sold honey."], 0.8),
+            elsewhere,
+            parted(0, ["Ada was a sailor.", "She was born in Cinder Bay."], 0.9),
+        ];
+        let prompt = build("Where was she born?", &passages, form, 100).unwrap();
+        let expected = "Ada Finch\nShe kept bees. She sold honey.\n\nShe was born in Cinder Bay. She sold honey.\n\n\
+                        Based on the text above: Where was she born?";
+        assert_eq!((prompt.user_message.as_str(), prompt.n_used), (expected, 1));
+        // Without room for them the passage stands alone.
+        let prompt = build("Where was she born?", &passages, form, 18).unwrap();
+        assert_eq!(prompt.user_message.matches("honey").count(), 1);
     }
 
     #[test]
@@ -240,9 +300,14 @@ mod tests {
 
     #[test]
     fn forms_are_read_from_a_models_entry() {
-        let form: PromptForm =
-            toml::from_str("max_passages = 3\norder = \"best_first\"\nform = \"use_context\"").unwrap();
-        assert_eq!(form, PromptForm { max_passages: 3, order: Order::BestFirst, form: Form::UseContext });
+        let form: PromptForm = toml::from_str(
+            "max_passages = 3\norder = \"best_first\"\nform = \"use_context\"\nn_sentences = 2",
+        )
+        .unwrap();
+        assert_eq!(
+            form,
+            PromptForm { max_passages: 3, order: Order::BestFirst, form: Form::UseContext, n_sentences: 2 }
+        );
         assert!(toml::from_str::<PromptForm>("form = \"poem\"").is_err());
     }
 }

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rerank {
-    /// Reciprocal rank fusion of BM25's order and the embeddings'.
+    /// Reciprocal rank fusion of BM25's order, the embeddings' and that of the nearest sentences.
     #[default]
     Fused,
-    /// By cosine alone.
+    /// By the mean of both cosines alone.
     Cosine,
     /// BM25's own order.
     Off,
@@ -47,27 +47,48 @@ impl FromStr for Rerank {
 /// The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
 const K: f32 = 60.0;
 
-/// The order of the candidates, best first, as positions in BM25's order. `cosines` stand in BM25's
-/// order too. Two candidates that change places are equal in the fused order: there the cosine decides,
-/// since passages of one document share most of their words.
-pub(super) fn order(rerank: Rerank, cosines: &[f32]) -> Vec<usize> {
-    let by_bm25: Vec<usize> = (0..cosines.len()).collect();
+/// How near in meaning a chunk is to a question.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Nearness {
+    /// Cosine of the whole chunk.
+    pub chunk: f32,
+    /// Cosine of its nearest sentence.
+    pub sentence: f32,
+}
+
+impl Nearness {
+    /// Of both cosines.
+    fn mean(self) -> f32 {
+        f32::midpoint(self.chunk, self.sentence)
+    }
+}
+
+/// The order of the candidates, best first, as positions in BM25's order. `near` stands in BM25's order too.
+/// Fused are BM25's ranks, the chunks' and those of their nearest sentences: passages of one document share
+/// most of their words and their subject, and the sentence tells which of them says it. Of two that are equal
+/// there, the nearer comes first.
+pub(super) fn order(rerank: Rerank, near: &[Nearness]) -> Vec<usize> {
+    let by_bm25: Vec<usize> = (0..near.len()).collect();
     if rerank == Rerank::Off {
         return by_bm25;
     }
-    let mut by_cosine = by_bm25.clone();
-    by_cosine.sort_by(|&a, &b| cosines[b].total_cmp(&cosines[a]));
+    let by = |of: fn(Nearness) -> f32| {
+        let mut ranking = by_bm25.clone();
+        ranking.sort_by(|&a, &b| of(near[b]).total_cmp(&of(near[a])));
+        ranking
+    };
+    let mut by_both = by(Nearness::mean);
     if rerank == Rerank::Cosine {
-        return by_cosine;
+        return by_both;
     }
-    let mut fused = vec![0.0; cosines.len()];
-    for ranking in [&by_bm25, &by_cosine] {
-        for (rank, &candidate) in (1_u16..).zip(ranking) {
+    let mut fused = vec![0.0; near.len()];
+    for ranking in [by_bm25.clone(), by(|near| near.chunk), by(|near| near.sentence)] {
+        for (rank, candidate) in (1_u16..).zip(ranking) {
             fused[candidate] += 1.0 / (K + f32::from(rank));
         }
     }
-    by_cosine.sort_by(|&a, &b| fused[b].total_cmp(&fused[a]));
-    by_cosine
+    by_both.sort_by(|&a, &b| fused[b].total_cmp(&fused[a]));
+    by_both
 }
 
 /// Cosine of two vectors; 0 where one of them is null.
@@ -81,18 +102,23 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_order_is_its_own() {
-        let cosines = [0.1, 0.2, 0.9, 0.3];
-        assert_eq!(order(Rerank::Off, &cosines), [0, 1, 2, 3]);
-        assert_eq!(order(Rerank::Cosine, &cosines), [2, 3, 1, 0]);
-        // BM25 ranks 1 2 3 4, cosine ranks 4 3 1 2: reciprocal sums favour the third, then the first.
-        assert_eq!(order(Rerank::Fused, &cosines), [2, 0, 1, 3]);
+    fn near(cosines: &[(f32, f32)]) -> Vec<Nearness> {
+        cosines.iter().map(|&(chunk, sentence)| Nearness { chunk, sentence }).collect()
     }
 
     #[test]
-    fn of_two_that_change_places_the_nearer_in_meaning_comes_first() {
-        assert_eq!(order(Rerank::Fused, &[0.1, 0.2]), [1, 0]);
+    fn each_order_is_its_own() {
+        let near = near(&[(0.1, 0.9), (0.2, 0.2), (0.9, 0.3), (0.3, 0.1)]);
+        assert_eq!(order(Rerank::Off, &near), [0, 1, 2, 3]);
+        assert_eq!(order(Rerank::Cosine, &near), [2, 0, 1, 3]);
+        // Ranks by BM25 1 2 3 4, by chunk 4 3 1 2, by sentence 1 3 2 4.
+        assert_eq!(order(Rerank::Fused, &near), [0, 2, 1, 3]);
+    }
+
+    #[test]
+    fn the_sentence_decides_between_passages_of_one_document() {
+        assert_eq!(order(Rerank::Fused, &near(&[(0.5, 0.2), (0.6, 0.8)])), [1, 0]);
+        assert_eq!(order(Rerank::Fused, &near(&[(0.5, 0.8), (0.6, 0.2)])), [0, 1]);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! was, and whatever was embedded before an interruption is found again by its key.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::Parted;
 use super::index::Indexing;
 use super::lexicon::{self, Change, Found, IsUsable, Manifest, Row, Stored, VERSION};
 use super::trace::{IndexProgress, UpdateSummary};
-use super::vectors::{Key, VectorFile, key_of};
+use super::vectors::{Key, VectorFile, key_of, part_key};
 use crate::corpus::{Chunk, Corpus, Document, chunk_document};
 use crate::error::{Error, Result};
 
@@ -70,7 +72,7 @@ pub(super) fn run(
     drop(stored);
 
     let new_chunks = cut(&plan.to_cut, indexing, watch)?;
-    let texts: BTreeMap<Key, String> = plan.kept.iter().chain(&new_chunks).map(keyed).collect();
+    let texts: BTreeMap<Key, Text> = plan.kept.iter().chain(&new_chunks).map(keyed).collect();
     summary.n_chunks = plan.kept.len() + new_chunks.len();
     let mut vectors = VectorFile::open(&folder.vectors, indexing.embedder.name())?;
     if vectors.n_damaged() > 0 {
@@ -81,13 +83,21 @@ pub(super) fn run(
     watch(IndexProgress::Writing);
     let change = Change { gone: plan.gone, chunks: &new_chunks, manifest: &manifest };
     lexicon::write(&folder.words, is_usable, &change)?;
-    vectors.tidy(&texts.into_keys().collect::<HashSet<_>>())?;
+    vectors.tidy(&texts.iter().flat_map(|(key, text)| keys(key, text)).collect::<HashSet<_>>())?;
     Ok(summary)
 }
 
-fn keyed(chunk: &Chunk) -> (Key, String) {
+/// What is embedded of a chunk: its text, and the bytes of its sentences.
+type Text = (String, Vec<Range<usize>>);
+
+fn keyed(chunk: &Chunk) -> (Key, Text) {
     let text = chunk.searchable();
-    (key_of(&text), text)
+    (key_of(&text), (text, chunk.sentences()))
+}
+
+/// The keys of a text's vectors: of the whole, then of its sentences.
+fn keys(whole: &Key, (_, sentences): &Text) -> Vec<Key> {
+    std::iter::once(*whole).chain((0..sentences.len()).map(|i| part_key(whole, i))).collect()
 }
 
 /// What stays, what goes and what comes.
@@ -158,25 +168,29 @@ fn cut(
 /// Embeds the texts that have no vector yet; texts of about one length together, as a batch is as
 /// slow as its longest text.
 fn embed(
-    texts: &BTreeMap<Key, String>,
+    texts: &BTreeMap<Key, Text>,
     vectors: &mut VectorFile,
     indexing: &Indexing<'_>,
     watch: &mut dyn FnMut(IndexProgress),
 ) -> Result<usize> {
-    let mut missing: Vec<(&Key, &String)> =
-        texts.iter().filter(|(key, _)| vectors.get(key).is_none()).collect();
-    missing.sort_by_key(|(_, text)| text.len());
+    let is_missing =
+        |(key, text): &(&Key, &Text)| keys(key, text).iter().any(|key| vectors.get(key).is_none());
+    let mut missing: Vec<(&Key, &Text)> = texts.iter().filter(is_missing).collect();
+    missing.sort_by_key(|(_, (text, _))| text.len());
     let total = missing.len();
     for (done, batch) in missing.chunks(BATCH).enumerate() {
         indexing.cancel.check()?;
         watch(IndexProgress::Embedding { done: done * BATCH, total });
-        let batch_texts: Vec<&str> = batch.iter().map(|(_, text)| text.as_str()).collect();
-        let embedded = indexing.embedder.embed(&batch_texts, indexing.cancel)?;
-        if embedded.len() != batch.len() {
-            let what = format!("the embedder gave {} vectors for {} texts", embedded.len(), batch.len());
+        let parted: Vec<Parted<'_>> =
+            batch.iter().map(|(_, (text, sentences))| (text.as_str(), sentences.as_slice())).collect();
+        let embedded = indexing.embedder.embed_parts(&parted, indexing.cancel)?;
+        let keys: Vec<Key> = batch.iter().flat_map(|(key, text)| keys(key, text)).collect();
+        let embedded: Vec<Vec<f32>> = embedded.into_iter().flatten().collect();
+        if embedded.len() != keys.len() {
+            let what = format!("the embedder gave {} vectors for {} texts", embedded.len(), keys.len());
             return Err(Error::refused(what, "choose another embedder"));
         }
-        vectors.append(batch.iter().map(|(key, _)| **key).zip(embedded).collect())?;
+        vectors.append(keys.into_iter().zip(embedded).collect())?;
     }
     if total > 0 {
         watch(IndexProgress::Embedding { done: total, total });

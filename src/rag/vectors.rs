@@ -30,6 +30,12 @@ pub(super) fn key_of(text: &str) -> Key {
     key
 }
 
+/// The key of a part of a text.
+pub(super) fn part_key(whole: &Key, part: usize) -> Key {
+    let whole = u128::from_be_bytes(*whole);
+    key_of(&format!("{whole:032x} part {part}"))
+}
+
 /// The vectors of one embedder.
 pub(super) struct VectorFile {
     path: PathBuf,

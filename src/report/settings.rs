@@ -10,6 +10,7 @@ use super::page::Cell;
 use super::{Facts, page::Table};
 use crate::app::words::{rate, thousands};
 use crate::error::{Error, Result};
+use crate::kernels::Level;
 use crate::run::{RunRecord, date_and_time};
 use crate::train::{Schedule, TrainConfig};
 
@@ -17,8 +18,9 @@ use crate::train::{Schedule, TrainConfig};
 /// belong together, a piece. Paths with spaces are quoted for a shell.
 pub fn command_line(record: &RunRecord) -> Vec<String> {
     let (train, lora) = (&record.train, &record.train.lora);
-    // The kernels decide the last digits; the others choose themselves.
-    let variable = if record.kernels == "portable" { "LORASCOPE_KERNELS=portable " } else { "" };
+    // The kernels decide the last digits.
+    let is_level = Level::named(&record.kernels).is_some();
+    let variable = if is_level { format!("LORASCOPE_KERNELS={} ", record.kernels) } else { String::new() };
     let length = match train.steps {
         Some(steps) => format!("--steps {steps}"),
         None => format!("--epochs {}", train.epochs),

@@ -20,8 +20,9 @@ pub fn embedder() -> Option<PathBuf> {
     model("all-minilm-l6-v2")
 }
 
-/// The model of that name.
+/// The model of that name. What is compared with references is computed in float32.
 pub fn model(name: &str) -> Option<PathBuf> {
+    lorascope::kernels::choose_float32();
     let paths = Paths::find().unwrap();
     let settings = Settings::read(&paths).unwrap();
     let store = Store::open(&paths, &settings.hub).unwrap();

@@ -208,6 +208,9 @@ fn passage(rank: usize, document: &str, scores: (usize, f32, f32)) -> Passage {
         bm25_rank: Some(scores.0),
         bm25_score: scores.1,
         cosine: scores.2,
+        sentence_cosine: scores.2,
+        start: 0,
+        sentences: Vec::new(),
         final_rank: rank,
     }
 }

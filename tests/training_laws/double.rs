@@ -67,6 +67,7 @@ pub(crate) fn weights() -> Weights {
 }
 
 pub(crate) fn decoder() -> Decoder {
+    lorascope::kernels::choose_float32();
     Decoder::new(config(), weights()).unwrap()
 }
 

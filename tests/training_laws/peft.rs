@@ -44,6 +44,7 @@ fn curve() -> Curve {
 }
 
 fn decoder() -> (Decoder, ModelConfig) {
+    lorascope::kernels::choose_float32();
     let config = ModelConfig::from_hugging_face(&recorded("model")).unwrap();
     let weights = Weights::from_hugging_face(&recorded("model"), &config).unwrap();
     (Decoder::new(config.clone(), weights).unwrap(), config)

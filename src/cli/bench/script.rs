@@ -243,6 +243,9 @@ fn passage(rank: usize) -> Passage {
         bm25_rank: Some(rank),
         bm25_score: 12.0 / rank as f32,
         cosine: 0.8 / rank as f32,
+        sentence_cosine: 0.8 / rank as f32,
+        start: 0,
+        sentences: Vec::new(),
         final_rank: rank,
     }
 }

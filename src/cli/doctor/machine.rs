@@ -51,18 +51,30 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
     let (level, forced) = (level(), var("LORASCOPE_KERNELS").filter(|value| !value.is_empty()));
     let values = json!({ "level": level.name(), "forced": forced, "debug": cfg!(debug_assertions) });
     let check = match forced.as_deref() {
-        Some("portable") => {
-            Check::note("kernels", "portable, as LORASCOPE_KERNELS says", "unset it for the faster ones")
-        }
-        Some(other) => Check::note(
-            "kernels",
-            format!("{}; LORASCOPE_KERNELS is `{other}`, which says nothing", level.name()),
-            "unset it, or set it to portable",
-        ),
+        Some(name) => match Level::named(name) {
+            Some(asked) if asked == level => {
+                let what = format!("{name}, as LORASCOPE_KERNELS says");
+                Check::note("kernels", what, "unset it for the fastest")
+            }
+            Some(_) => Check::note(
+                "kernels",
+                format!("{}; LORASCOPE_KERNELS asks for {name}, which this machine lacks", level.name()),
+                "unset it",
+            ),
+            None => Check::note(
+                "kernels",
+                format!("{}; LORASCOPE_KERNELS is `{name}`, which says nothing", level.name()),
+                "unset it, or set it to portable, avx2, avx512 or amx",
+            ),
+        },
         None if cfg!(debug_assertions) => {
             Check::note("kernels", format!("{}, in a debug build", level.name()), "build with --release")
         }
         None if level == Level::Portable => Check::ok("kernels", level.name()),
+        None if level == Level::Amx => Check::ok(
+            "kernels",
+            "amx: products in bfloat16, sums and all else in float32 (LORASCOPE_KERNELS=avx512 for float32 alone)",
+        ),
         None => Check::ok(
             "kernels",
             format!("{} (LORASCOPE_KERNELS=portable forces the plain ones)", level.name()),

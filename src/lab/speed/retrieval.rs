@@ -2,10 +2,8 @@
 
 use std::time::Instant;
 
-use unicode_segmentation::UnicodeSegmentation;
-
 use super::{Runs, Sample};
-use crate::corpus::Corpus;
+use crate::corpus::{self, Corpus};
 use crate::error::{Error, Result};
 use crate::rag::{Embed, Index, Rerank, Timings};
 
@@ -27,7 +25,7 @@ pub fn texts(corpus: &Corpus, embedder: &dyn Embed) -> Vec<String> {
 
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.flat_map(|line| line.unicode_sentences()).map(str::trim).filter(|sentence| !sentence.is_empty())
+    lines.flat_map(|line| corpus::sentences(line).into_iter().map(|range| &line[range]))
 }
 
 /// Neighbours joined as long as that brings a text nearer to `wanted` tokens; a last one that is not

@@ -1,0 +1,274 @@
+//! How does the matrix unit of some x86-64 processors (AMX) multiply?
+//!
+//! Tiles of 16 rows of 64 bytes: bfloat16 on the way in, float32 sums. Stable Rust has no names for its instructions,
+//! so they stand here as assembly; nothing else in the program does. Intel's "Architecture Instruction Set Extensions
+//! Programming Reference" describes them.
+
+/// A row of a tile: 32 values in bfloat16.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u16; 32]);
+
+impl Line {
+    pub(super) const ZERO: Self = Self([0; 32]);
+}
+
+/// Rows of a tile, and float32 sums in one of its rows.
+pub(super) const SIDE: usize = 16;
+/// Lines of a step: two tiles.
+pub(super) const STEP: usize = 2 * SIDE;
+
+/// Products of two tiles above each other by two beside each other, summed over steps.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<'a> {
+    /// For each step a tile, then the one below it.
+    pub(super) lhs: &'a [Line],
+    /// For each step a tile, its values in pairs of rows, then the one to its right.
+    pub(super) rhs: &'a [Line],
+}
+
+impl Steps<'_> {
+    pub(super) const NONE: Self = Self { lhs: &[], rhs: &[] };
+
+    fn len(&self) -> usize {
+        self.lhs.len().min(self.rhs.len()) / STEP
+    }
+}
+
+pub(super) use unit::{Session, is_available};
+
+/// Elsewhere there is no such unit.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod unit {
+    use super::Steps;
+
+    pub(in crate::kernels) fn is_available() -> bool {
+        false
+    }
+
+    pub(in crate::kernels) enum Session {}
+
+    impl Session {
+        pub(in crate::kernels) fn begin() -> Option<Self> {
+            None
+        }
+
+        pub(in crate::kernels) fn multiply<const BOTH: bool>(
+            &self,
+            _: [Steps; 2],
+            _: (&mut [f32], usize),
+            _: bool,
+        ) {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod unit {
+    #![allow(unsafe_code)]
+
+    use std::arch::asm;
+    use std::arch::is_x86_feature_detected as has;
+    use std::marker::PhantomData;
+    use std::sync::OnceLock;
+
+    use super::{Line, SIDE, Steps};
+
+    /// Whether the processor has the unit and Linux lets this process use it; asked for once.
+    pub(in crate::kernels) fn is_available() -> bool {
+        static AVAILABLE: OnceLock<bool> = OnceLock::new();
+        *AVAILABLE.get_or_init(|| {
+            has!("avx512f") && has!("avx512bw") && has!("avx512bf16") && is_there() && is_permitted()
+        })
+    }
+
+    fn is_there() -> bool {
+        const BF16: u32 = 1 << 22;
+        const TILES: u32 = 1 << 24;
+        // SAFETY: every x86-64 processor has `cpuid`.
+        #[allow(unused_unsafe)]
+        let flags = unsafe {
+            if std::arch::x86_64::__cpuid(0).eax < 7 {
+                return false;
+            }
+            std::arch::x86_64::__cpuid_count(7, 0).edx
+        };
+        flags & BF16 != 0 && flags & TILES != 0
+    }
+
+    /// Linux keeps room for the tiles of those processes only that ask for it.
+    fn is_permitted() -> bool {
+        const ARCH_PRCTL: u64 = 158;
+        const REQUEST_PERMISSION: u64 = 0x1023;
+        const TILE_DATA: u64 = 18;
+        let result: i64;
+        // SAFETY: the system call reads no memory of ours; it overwrites the registers named.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => result,
+                in("rdi") REQUEST_PERMISSION,
+                in("rsi") TILE_DATA,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack),
+            );
+        }
+        result == 0
+    }
+
+    /// The unit made ready on this thread, until it is dropped. Sessions don't nest.
+    pub(in crate::kernels) struct Session {
+        /// It belongs to its thread.
+        here: PhantomData<*const ()>,
+    }
+
+    #[repr(C, align(64))]
+    struct Configuration([u8; 64]);
+
+    impl Session {
+        /// `None` where there is no such unit.
+        pub(in crate::kernels) fn begin() -> Option<Self> {
+            if !is_available() {
+                return None;
+            }
+            let mut configuration = Configuration([0; 64]);
+            configuration.0[0] = 1;
+            for tile in 0..8 {
+                configuration.0[16 + 2 * tile] = 64;
+                configuration.0[48 + tile] = SIDE as u8;
+            }
+            // SAFETY: the unit is there and permitted; the configuration is as the manual wants it: palette 1, eight
+            // tiles of 16 rows of 64 bytes.
+            unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly)) };
+            Some(Self { here: PhantomData })
+        }
+
+        /// Sums the products of `first`, then of `second`, and writes them to `dst`, rows of 32 `stride` values apart:
+        /// 16 of them or, with `BOTH`, 32. `onto`: what is there is added to.
+        ///
+        /// # Panics
+        /// When `dst` is too short: a fault of the caller.
+        #[inline]
+        #[allow(clippy::unused_self, reason = "the session is what makes the unit ready")]
+        pub(in crate::kernels) fn multiply<const BOTH: bool>(
+            &self,
+            [first, second]: [Steps; 2],
+            (dst, stride): (&mut [f32], usize),
+            onto: bool,
+        ) {
+            let rows = if BOTH { 2 * SIDE } else { SIDE };
+            assert!(stride >= 2 * SIDE && dst.len() >= (rows - 1) * stride + 2 * SIDE);
+            let dst = dst.as_mut_ptr();
+            let below = if BOTH { dst.wrapping_add(SIDE * stride) } else { dst };
+            let stride = stride * size_of::<f32>();
+            let add = u64::from(onto);
+            // SAFETY: the session's configuration is loaded on this thread, which alone can hold it. `dst` and `below`
+            // are followed by 15 rows of `stride` bytes and 32 values, asserted above (without `BOTH`, `below` is
+            // not touched). Each step reads two tiles of `lhs` and of `rhs`, which hold as many.
+            unsafe {
+                if BOTH {
+                    asm!(
+                        "test {add}, {add}",
+                        "jnz 3f",
+                        "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                        "jmp 4f",
+                        "3:",
+                        "tileloadd tmm0, [{c} + {s}]", "tileloadd tmm1, [{c} + {s} + 64]",
+                        "tileloadd tmm2, [{d} + {s}]", "tileloadd tmm3, [{d} + {s} + 64]",
+                        "4:",
+                        "test {n}, {n}",
+                        "jz 6f",
+                        "5:",
+                        "tileloadd tmm4, [{a} + {l}]",
+                        "tileloadd tmm6, [{b} + {l}]",
+                        "tileloadd tmm7, [{b} + {l} + 1024]",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tileloadd tmm5, [{a} + {l} + 1024]",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "add {a}, 2048",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "add {b}, 2048",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                        "dec {n}",
+                        "jnz 5b",
+                        "6:",
+                        "test {n2}, {n2}",
+                        "jz 7f",
+                        "mov {a}, {a2}",
+                        "mov {b}, {b2}",
+                        "mov {n}, {n2}",
+                        "xor {n2}, {n2}",
+                        "jmp 5b",
+                        "7:",
+                        "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
+                        "tilestored [{d} + {s}], tmm2", "tilestored [{d} + {s} + 64], tmm3",
+                        add = in(reg) add, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
+                        l = in(reg) size_of::<Line>(),
+                        a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
+                        n = inout(reg) first.len() => _,
+                        a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),
+                        n2 = inout(reg) second.len() => _,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack),
+                    );
+                } else {
+                    asm!(
+                        "test {add}, {add}",
+                        "jnz 3f",
+                        "tilezero tmm0", "tilezero tmm1",
+                        "jmp 4f",
+                        "3:",
+                        "tileloadd tmm0, [{c} + {s}]", "tileloadd tmm1, [{c} + {s} + 64]",
+                        "4:",
+                        "test {n}, {n}",
+                        "jz 6f",
+                        "5:",
+                        "tileloadd tmm4, [{a} + {l}]",
+                        "tileloadd tmm6, [{b} + {l}]",
+                        "tileloadd tmm7, [{b} + {l} + 1024]",
+                        "add {a}, 2048",
+                        "add {b}, 2048",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "dec {n}",
+                        "jnz 5b",
+                        "6:",
+                        "test {n2}, {n2}",
+                        "jz 7f",
+                        "mov {a}, {a2}",
+                        "mov {b}, {b2}",
+                        "mov {n}, {n2}",
+                        "xor {n2}, {n2}",
+                        "jmp 5b",
+                        "7:",
+                        "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
+                        add = in(reg) add, c = in(reg) dst, s = in(reg) stride, l = in(reg) size_of::<Line>(),
+                        a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
+                        n = inout(reg) first.len() => _,
+                        a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),
+                        n2 = inout(reg) second.len() => _,
+                        out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack),
+                    );
+                }
+            }
+        }
+    }
+
+    impl Drop for Session {
+        fn drop(&mut self) {
+            // SAFETY: the unit is there; it forgets its configuration and its tiles.
+            unsafe {
+                asm!(
+                    "tilerelease",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, nomem),
+                );
+            }
+        }
+    }
+}

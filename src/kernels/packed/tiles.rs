@@ -1,0 +1,187 @@
+//! How is a matrix kept in bfloat16, for a matrix unit?
+//!
+//! In panels of two tiles beside each other, as the unit wants them. Sums are float32; the left-hand rows are rounded
+//! on the way.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Added, Onto, Packed, Task};
+use crate::kernels::amx::{Line, SIDE, STEP, Session, Steps};
+use crate::kernels::buffer::Buffer;
+use crate::kernels::matmul::View;
+use crate::kernels::rounding::{DEPTH, lhs_len, round_lhs, round_panel, widened};
+
+/// Columns of a panel.
+pub(super) const PANEL: usize = 2 * SIDE;
+/// Steps made at one go, at most: what is read of the panel and of the rows stays in the first cache.
+const STEPS: usize = 24;
+/// Lines from which packing is shared out: 1 MiB.
+const MANY_LINES: usize = 1 << 14;
+
+/// A bfloat16 matrix (depth, width) to multiply by from the right.
+#[derive(Debug)]
+pub(in crate::kernels) struct Tiles {
+    /// Filled up with zeros below.
+    lines: Buffer<Line>,
+    depth: usize,
+    width: usize,
+}
+
+impl Tiles {
+    /// Packs `scale` times a matrix.
+    pub(in crate::kernels) fn scaled(from: View, scale: f32) -> Self {
+        Self::with(from.dims(), |column, panel| round_panel(from, column, scale, panel))
+    }
+
+    /// The transpose (width, depth), packed too.
+    pub(super) fn transposed(&self) -> Self {
+        Self::with((self.width, self.depth), |column, panel| {
+            for (i, line) in panel.iter_mut().enumerate() {
+                let (row, column) = (i / STEP * DEPTH + i % SIDE * 2, column + i % STEP / SIDE * SIDE);
+                *line = Line(std::array::from_fn(|j| self.bits(column + j / 2, row + j % 2).unwrap_or(0)));
+            }
+        })
+    }
+
+    /// `fill` gets the first column of each panel and its lines.
+    fn with((depth, width): (usize, usize), fill: impl Fn(usize, &mut [Line]) + Sync) -> Self {
+        let panel = depth.div_ceil(DEPTH) * STEP;
+        let mut lines = Buffer::new(width.div_ceil(PANEL) * panel);
+        if lines.len() < MANY_LINES {
+            lines.chunks_mut(panel.max(1)).enumerate().for_each(|(p, panel)| fill(p * PANEL, panel));
+        } else {
+            lines.par_chunks_mut(panel).enumerate().for_each(|(p, panel)| fill(p * PANEL, panel));
+        }
+        Self { lines, depth, width }
+    }
+
+    /// (depth, width).
+    pub(in crate::kernels) fn dims(&self) -> (usize, usize) {
+        (self.depth, self.width)
+    }
+
+    /// One value.
+    pub(in crate::kernels) fn at(&self, row: usize, col: usize) -> f32 {
+        widened(self.bits(row, col).unwrap_or(0))
+    }
+
+    fn bits(&self, row: usize, col: usize) -> Option<u16> {
+        if row >= self.depth || col >= self.width {
+            return None;
+        }
+        let line = row / DEPTH * STEP + col % PANEL / SIDE * SIDE + row % DEPTH / 2;
+        Some(self.panel(col / PANEL)[line].0[col % SIDE * 2 + row % 2])
+    }
+
+    fn panel(&self, panel: usize) -> &[Line] {
+        let len = self.depth.div_ceil(DEPTH) * STEP;
+        self.lines.get(panel * len..(panel + 1) * len).unwrap_or_default()
+    }
+
+    /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
+    /// added to them. The part begins with a step and a panel.
+    pub(in crate::kernels) fn multiply_part(
+        &self,
+        lhs: View,
+        (depth, columns): (Range<usize>, Range<usize>),
+        (dst, stride): (&mut [f32], usize),
+        onto: Onto,
+    ) {
+        let n = lhs.dims().0;
+        let mut lines = Buffer::new(lhs_len(n, depth.len()));
+        round_lhs(lhs, &mut lines);
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        self.multiply_rounded(&lines, (n, panels, depth), (dst, stride), (onto, &[]));
+    }
+
+    /// `lhs · self` on this thread, in the same way.
+    pub(in crate::kernels) fn multiply_view(&self, lhs: View, dst: (&mut [f32], usize), onto: Onto) {
+        self.multiply_part(lhs, (0..self.depth, 0..self.width), dst, onto);
+    }
+
+    /// Forms a product. The order of summation does not depend on the number of rows.
+    pub(super) fn multiply(&self, task: &mut Task) {
+        let mut lines = Buffer::new(lhs_len(task.n, self.depth));
+        round_lhs(task.lhs.view(task.n, self.depth), &mut lines);
+        let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, task.n)).collect();
+        let size = (task.n, task.panels.clone(), 0..self.depth);
+        self.multiply_rounded(&lines, size, (task.dst, task.stride), (task.onto, &added));
+    }
+
+    fn multiply_rounded(
+        &self,
+        lhs: &[Line],
+        (n, panels, depth): (usize, Range<usize>, Range<usize>),
+        (dst, stride): (&mut [f32], usize),
+        (onto, added): (Onto, &[Extra]),
+    ) {
+        let Some(session) = Session::begin() else { return };
+        let (first, n_steps) = (depth.start / DEPTH, depth.len().div_ceil(DEPTH));
+        let part = n_steps.div_ceil(n_steps.div_ceil(STEPS).max(1)).max(1);
+        let mut edge = [0.0; 2 * SIDE * PANEL];
+        for from in (0..n_steps).step_by(part) {
+            let to = (from + part).min(n_steps);
+            let adds = onto == Onto::Sum || from > 0;
+            for panel in panels.clone() {
+                let rhs = &self.panel(panel)[(first + from) * STEP..(first + to) * STEP];
+                let extra = added.iter().filter(|_| to == n_steps).find_map(|a| a.at(panel));
+                let column = (panel - panels.start) * PANEL;
+                let columns = PANEL.min(self.width - panel * PANEL);
+                for (pair, row) in (0..n).step_by(2 * SIDE).enumerate() {
+                    let rows = (2 * SIDE).min(n - row);
+                    let steps = [
+                        Steps {
+                            lhs: &lhs[(pair * n_steps + from) * STEP..(pair * n_steps + to) * STEP],
+                            rhs,
+                        },
+                        extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
+                    ];
+                    let dst = &mut dst[row * stride + column..];
+                    if columns == PANEL && rows == 2 * SIDE {
+                        session.multiply::<true>(steps, (dst, stride), adds);
+                        continue;
+                    }
+                    if rows > SIDE {
+                        session.multiply::<true>(steps, (&mut edge, PANEL), false);
+                    } else {
+                        session.multiply::<false>(steps, (&mut edge, PANEL), false);
+                    }
+                    for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
+                        for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
+                            *dst = if adds { *dst + sum } else { sum };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A product to be added, its rows rounded.
+struct Extra<'a> {
+    lhs: Buffer<Line>,
+    matrix: &'a Tiles,
+    /// The panel that its first is added to.
+    first: usize,
+}
+
+impl<'a> Extra<'a> {
+    fn new(added: &Added<'a>, n: usize) -> Option<Self> {
+        let Packed::Tiles(matrix) = added.matrix else { return None };
+        let mut lhs = Buffer::new(lhs_len(n, matrix.depth));
+        round_lhs(added.rows.view(n, matrix.depth), &mut lhs);
+        Some(Self { lhs, matrix, first: added.column / PANEL })
+    }
+
+    /// What is added to a panel.
+    fn at(&self, panel: usize) -> Option<(&Self, &'a [Line])> {
+        let own = self.matrix.panel(panel.checked_sub(self.first)?);
+        (!own.is_empty()).then_some((self, own))
+    }
+
+    fn steps<'b>(&'b self, pair: usize, rhs: &'b [Line]) -> Steps<'b> {
+        Steps { lhs: &self.lhs[pair * rhs.len()..][..rhs.len()], rhs }
+    }
+}

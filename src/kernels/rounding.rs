@@ -1,0 +1,293 @@
+//! How do float32 matrices become tiles of bfloat16?
+//!
+//! To the nearest, ties to even. A tile has 16 lines of 32 values. On the left of a product a line is a piece of a
+//! row; on the right it holds two rows in turn, 16 columns of each. Either is read from rows or, transposed, from
+//! columns.
+
+use super::amx::{Line, SIDE, STEP};
+use super::matmul::View;
+
+/// Depth of a tile: values of a row on the left, rows on the right.
+pub(super) const DEPTH: usize = 32;
+
+/// A value in bfloat16: what the vector instructions do, one by one.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn rounded(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+/// A bfloat16 value in float32.
+pub(super) fn widened(value: u16) -> f32 {
+    f32::from_bits(u32::from(value) << 16)
+}
+
+/// Lines that a left-hand matrix of `n` rows takes.
+pub(super) fn lhs_len(n: usize, depth: usize) -> usize {
+    n.div_ceil(2 * SIDE) * depth.div_ceil(DEPTH) * STEP
+}
+
+/// A left-hand matrix as tiles: for each two tiles above each other, step by step. Rows that fill up the last two hold
+/// anything.
+pub(super) fn round_lhs(from: View, lines: &mut [Line]) {
+    let (n, depth) = from.dims();
+    let n_steps = depth.div_ceil(DEPTH);
+    let place = |pair: usize, step: usize| (pair * n_steps + step) * STEP;
+    // The values that stand beside each other are read one after another.
+    let (outer, inner) =
+        if from.has_rows() { (n.div_ceil(2 * SIDE), n_steps) } else { (n_steps, n.div_ceil(2 * SIDE)) };
+    for i in 0..outer {
+        for j in 0..inner {
+            let (pair, step) = if from.has_rows() { (i, j) } else { (j, i) };
+            for half in 0..2 {
+                let (row, k) = ((2 * pair + half) * SIDE, step * DEPTH);
+                if row < n {
+                    let tile = &mut lines[place(pair, step) + half * SIDE..][..SIDE];
+                    if from.has_rows() {
+                        unit::rows(from, (row, k), 1.0, tile);
+                    } else {
+                        unit::pairs(from.t(), (k, row), 1.0, tile);
+                        unit::transpose(tile);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Columns `column..` of `scale` times a right-hand matrix as tiles, two beside each other, step by step.
+pub(super) fn round_panel(from: View, column: usize, scale: f32, lines: &mut [Line]) {
+    let (_, width) = from.dims();
+    for (step, lines) in lines.chunks_exact_mut(STEP).enumerate() {
+        for (half, tile) in lines.chunks_exact_mut(SIDE).enumerate() {
+            let (k, column) = (step * DEPTH, column + half * SIDE);
+            if column >= width {
+                tile.fill(Line::ZERO);
+            } else if from.has_rows() {
+                unit::pairs(from, (k, column), scale, tile);
+            } else {
+                unit::rows(from.t(), (column, k), scale, tile);
+                unit::transpose(tile);
+            }
+        }
+    }
+}
+
+/// At most `N` values of a row from `start` on; `None` where the matrix ends before.
+fn piece(from: View<'_>, (row, start): (usize, usize), n: usize) -> Option<&[f32]> {
+    let (rows, cols) = from.dims();
+    (row < rows && start < cols).then(|| &from.line(row)[start..(start + n).min(cols)])
+}
+
+#[cfg(target_arch = "x86_64")]
+mod unit {
+    #![allow(unsafe_code)]
+
+    use std::arch::x86_64::{
+        __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_mul_ps, _mm512_permutexvar_epi16,
+        _mm512_set1_ps, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+        _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    };
+    use std::mem::transmute;
+
+    use super::{DEPTH, Line, SIDE, View, piece};
+    use crate::kernels::amx::is_available;
+
+    /// Lines of 32 values of a row each, from (row, column) on.
+    pub(super) fn rows(from: View, at: (usize, usize), scale: f32, tile: &mut [Line]) {
+        assert!(is_available());
+        // SAFETY: where the matrix unit is, these instructions are.
+        unsafe { rows_of(from, at, scale, tile) }
+    }
+
+    /// Lines of 16 values of two rows each, in turn, from (row, column) on.
+    pub(super) fn pairs(from: View, at: (usize, usize), scale: f32, tile: &mut [Line]) {
+        assert!(is_available());
+        // SAFETY: as above.
+        unsafe { pairs_of(from, at, scale, tile) }
+    }
+
+    /// Changes lines for columns; two values stay together.
+    pub(super) fn transpose(tile: &mut [Line]) {
+        assert!(is_available());
+        // SAFETY: as above.
+        unsafe { transpose_of(tile) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn scaled(values: [f32; SIDE], scale: f32) -> __m512 {
+        // SAFETY: an array and a vector of the same size; any bits are valid in both.
+        _mm512_mul_ps(unsafe { transmute::<[f32; SIDE], __m512>(values) }, _mm512_set1_ps(scale))
+    }
+
+    /// The first 16 values; zeros after the last.
+    #[inline(always)]
+    fn sixteen(values: &[f32]) -> [f32; SIDE] {
+        match values.first_chunk::<SIDE>() {
+            Some(values) => *values,
+            None => std::array::from_fn(|i| values.get(i).copied().unwrap_or(0.0)),
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn rows_of(from: View, (row, column): (usize, usize), scale: f32, tile: &mut [Line]) {
+        for (i, line) in tile.iter_mut().enumerate() {
+            let Some(values) = piece(from, (row + i, column), DEPTH) else { break };
+            let low = scaled(sixteen(values), scale);
+            let high = scaled(sixteen(values.get(SIDE..).unwrap_or_default()), scale);
+            // SAFETY: a vector and an array of the same size; any bits are valid in both.
+            line.0 = unsafe { transmute::<__m512bh, [u16; 32]>(_mm512_cvtne2ps_pbh(high, low)) };
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn pairs_of(from: View, (row, column): (usize, usize), scale: f32, tile: &mut [Line]) {
+        const TURNS: [u16; 32] = {
+            let mut turns = [0; 32];
+            let mut i = 0;
+            while i < SIDE {
+                turns[2 * i] = i as u16;
+                turns[2 * i + 1] = (SIDE + i) as u16;
+                i += 1;
+            }
+            turns
+        };
+        for (i, line) in tile.iter_mut().enumerate() {
+            let of = |r: usize| sixteen(piece(from, (row + 2 * i + r, column), SIDE).unwrap_or_default());
+            let (first, second) = (scaled(of(0), scale), scaled(of(1), scale));
+            // SAFETY: vectors and arrays of the same size; any bits are valid in all of them.
+            line.0 = unsafe {
+                let both = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+                let turns = transmute::<[u16; 32], __m512i>(TURNS);
+                transmute::<__m512i, [u16; 32]>(_mm512_permutexvar_epi16(turns, both))
+            };
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn transpose_of(tile: &mut [Line]) {
+        let Ok(tile) = <&mut [Line; SIDE]>::try_from(tile) else { return };
+        // SAFETY: lines and vectors of the same size and alignment; any bits are valid in both.
+        let r = unsafe { &mut *std::ptr::from_mut(tile).cast::<[__m512i; SIDE]>() };
+        let mut t = *r;
+        for i in 0..8 {
+            t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+            t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+        }
+        for i in (0..SIDE).step_by(4) {
+            r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+            r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+            r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+            r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+        }
+        // Now `r[4 i + c]` holds columns c, 4 + c, 8 + c and 12 + c of rows 4 i to 4 i + 3.
+        let t = *r;
+        for c in 0..4 {
+            let low = [
+                _mm512_shuffle_i32x4::<0x44>(t[c], t[4 + c]),
+                _mm512_shuffle_i32x4::<0x44>(t[8 + c], t[12 + c]),
+            ];
+            let high = [
+                _mm512_shuffle_i32x4::<0xEE>(t[c], t[4 + c]),
+                _mm512_shuffle_i32x4::<0xEE>(t[8 + c], t[12 + c]),
+            ];
+            r[c] = _mm512_shuffle_i32x4::<0x88>(low[0], low[1]);
+            r[4 + c] = _mm512_shuffle_i32x4::<0xDD>(low[0], low[1]);
+            r[8 + c] = _mm512_shuffle_i32x4::<0x88>(high[0], high[1]);
+            r[12 + c] = _mm512_shuffle_i32x4::<0xDD>(high[0], high[1]);
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod unit {
+    use super::{DEPTH, Line, SIDE, View, piece, rounded};
+
+    /// Lines of 32 values of a row each, from (row, column) on.
+    pub(super) fn rows(from: View, (row, column): (usize, usize), scale: f32, tile: &mut [Line]) {
+        for (i, line) in tile.iter_mut().enumerate() {
+            let Some(values) = piece(from, (row + i, column), DEPTH) else { break };
+            *line = Line(std::array::from_fn(|j| values.get(j).map_or(0, |v| rounded(scale * v))));
+        }
+    }
+
+    /// Lines of 16 values of two rows each, in turn, from (row, column) on.
+    pub(super) fn pairs(from: View, (row, column): (usize, usize), scale: f32, tile: &mut [Line]) {
+        for (i, line) in tile.iter_mut().enumerate() {
+            let of = |r: usize| piece(from, (row + 2 * i + r, column), SIDE).unwrap_or_default();
+            let pair = [of(0), of(1)];
+            *line = Line(std::array::from_fn(|j| pair[j % 2].get(j / 2).map_or(0, |v| rounded(scale * v))));
+        }
+    }
+
+    /// Changes lines for columns; two values stay together.
+    pub(super) fn transpose(tile: &mut [Line]) {
+        let old: Vec<Line> = tile.to_vec();
+        for (i, line) in tile.iter_mut().enumerate() {
+            *line = Line(std::array::from_fn(|j| old[j / 2].0[2 * i + j % 2]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_the_nearest() {
+        for (value, bits) in [
+            (1.0, 0x3F80),
+            (1.0 + 0.5f32.powi(8), 0x3F80),
+            (1.0 + 3.0 * 0.5f32.powi(8), 0x3F82),
+            (-0.0, 0x8000),
+        ] {
+            assert_eq!(rounded(value), bits, "{value}");
+        }
+        assert!(widened(rounded(f32::NAN)).is_nan());
+        assert_eq!(rounded(f32::MAX), 0x7F80, "beyond the largest lies infinity");
+    }
+
+    /// A matrix read from rows and one read from columns make the same tiles.
+    #[test]
+    fn tiles_do_not_depend_on_how_a_matrix_lies() {
+        if !crate::kernels::amx::is_available() {
+            return;
+        }
+        let (n, m) = (45, 39);
+        let values: Vec<f32> = (0..n * m).map(|i| (i * 37 % 101) as f32 / 7.0 - 5.0).collect();
+        let mut turned = vec![0.0; n * m];
+        for i in 0..n * m {
+            turned[i % m * n + i / m] = values[i];
+        }
+        let (rows, columns) = (View::new(&values, n, m), View::new(&turned, m, n).t());
+        let lhs = [rows, columns].map(|view| {
+            let mut lines = vec![Line::ZERO; lhs_len(n, m)];
+            round_lhs(view, &mut lines);
+            lines
+        });
+        for (i, k) in (0..n).flat_map(|i| (0..m).map(move |k| (i, k))) {
+            let line = (i / 32 * m.div_ceil(DEPTH) + k / DEPTH) * STEP + i % 32;
+            for lines in &lhs {
+                assert_eq!(lines[line].0[k % DEPTH], rounded(values[i * m + k]), "left {i} {k}");
+            }
+        }
+        let rhs = [rows, columns].map(|view| {
+            let mut lines = vec![Line::ZERO; n.div_ceil(DEPTH) * STEP];
+            round_panel(view, 32, 2.0, &mut lines);
+            lines
+        });
+        for (k, j) in (0..n).flat_map(|k| (0..m - 32).map(move |j| (k, j))) {
+            let line = k / DEPTH * STEP + j / SIDE * SIDE + k % DEPTH / 2;
+            for lines in &rhs {
+                let found = lines[line].0[j % SIDE * 2 + k % 2];
+                assert_eq!(found, rounded(2.0 * values[k * m + 32 + j]), "right {k} {j}");
+            }
+        }
+        let last = &rhs[0][STEP + (n % DEPTH).div_ceil(2)];
+        assert_eq!(last.0, [0; 32], "filled up with zeros");
+    }
+}
