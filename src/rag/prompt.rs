@@ -254,7 +254,7 @@ mod tests {
                         Based on the text above: Where was she born?";
         assert_eq!((prompt.user_message.as_str(), prompt.n_used), (expected, 1));
         // Without room for them the passage stands alone.
-        let prompt = build("Where was she born?", &passages, form, 18).unwrap();
+        let prompt = build("Where was she born?", &passages, form, 25).unwrap();
         assert_eq!(prompt.user_message.matches("honey").count(), 1);
     }
 
