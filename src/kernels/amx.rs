@@ -40,7 +40,7 @@ pub(super) use unit::{Session, is_available};
 /// Elsewhere there is no such unit.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod unit {
-    use super::Steps;
+    use super::{Line, Steps};
 
     pub(in crate::kernels) fn is_available() -> bool {
         false
@@ -56,8 +56,8 @@ mod unit {
         pub(in crate::kernels) fn multiply<const BOTH: bool>(
             &self,
             _: [Steps; 2],
-            _: (&mut [f32], usize),
-            _: bool,
+            _: (&mut [f32], usize, bool),
+            _: *const Line,
         ) {
             match *self {}
         }
@@ -146,7 +146,8 @@ mod unit {
         }
 
         /// Sums the products of `first`, then of `second`, and writes them to `dst`, rows of 32 `stride` values apart:
-        /// 16 of them or, with `BOTH`, 32. `onto`: what is there is added to.
+        /// 16 of them or, with `BOTH`, 32. `onto`: what is there is added to. `ahead` is called for meanwhile, a quarter
+        /// of what is read of `rhs`; nothing need be there.
         ///
         /// # Panics
         /// When `dst` is too short: a fault of the caller.
@@ -155,8 +156,8 @@ mod unit {
         pub(in crate::kernels) fn multiply<const BOTH: bool>(
             &self,
             [first, second]: [Steps; 2],
-            (dst, stride): (&mut [f32], usize),
-            onto: bool,
+            (dst, stride, onto): (&mut [f32], usize, bool),
+            ahead: *const Line,
         ) {
             let rows = if BOTH { 2 * SIDE } else { SIDE };
             assert!(stride >= 2 * SIDE && dst.len() >= (rows - 1) * stride + 2 * SIDE);
@@ -186,10 +187,13 @@ mod unit {
                         "tileloadd tmm7, [{b} + {l} + 1024]",
                         "tdpbf16ps tmm0, tmm4, tmm6",
                         "tileloadd tmm5, [{a} + {l} + 1024]",
+                        "prefetcht1 [{p}]", "prefetcht1 [{p} + 64]", "prefetcht1 [{p} + 128]", "prefetcht1 [{p} + 192]",
                         "tdpbf16ps tmm1, tmm4, tmm7",
                         "add {a}, 2048",
+                        "prefetcht1 [{p} + 256]", "prefetcht1 [{p} + 320]", "prefetcht1 [{p} + 384]", "prefetcht1 [{p} + 448]",
                         "tdpbf16ps tmm2, tmm5, tmm6",
                         "add {b}, 2048",
+                        "add {p}, 512",
                         "tdpbf16ps tmm3, tmm5, tmm7",
                         "dec {n}",
                         "jnz 5b",
@@ -205,7 +209,7 @@ mod unit {
                         "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
                         "tilestored [{d} + {s}], tmm2", "tilestored [{d} + {s} + 64], tmm3",
                         add = in(reg) add, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
-                        l = in(reg) size_of::<Line>(),
+                        l = in(reg) size_of::<Line>(), p = inout(reg) ahead => _,
                         a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
                         n = inout(reg) first.len() => _,
                         a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),

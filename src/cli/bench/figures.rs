@@ -129,8 +129,9 @@ pub(super) fn table(report: &Report) -> String {
     let (product, memory) = (&report.peak.gflop_per_s, &report.peak.gb_per_s);
     let mut lines: Vec<[String; 6]> = vec![["", "", "median", "min", "max", ""].map(str::to_owned)];
     lines.extend(report.rows.iter().map(|row| line((row.name, row.unit), &row.sample, &row.note)));
-    let shape = "(512, 576) x (576, 1536), float32";
-    lines.push(line(("peak product", "GFLOP/s"), product, shape));
+    let kind = if report.kernels == "amx" { "bfloat16" } else { "float32" };
+    let shape = format!("(512, 576) x (576, 1536), {kind}");
+    lines.push(line(("peak product", "GFLOP/s"), product, &shape));
     lines.push(line(("peak memory", "GB/s"), memory, "read, far beyond the caches"));
     text.push_str(&aligned(&lines));
     if let Some(rss) = report.peak_rss_bytes {

@@ -6,7 +6,7 @@ use candle_core::Result;
 use rayon::prelude::*;
 
 use super::Fused;
-use super::forward::{Kept, blocks};
+use super::forward::{Kept, blocks, on_all_threads};
 use super::stack::{Backward, StackPlan};
 use crate::kernels::attention::attend_backward;
 use crate::kernels::buffer::Buffer;
@@ -29,8 +29,8 @@ impl Fused {
         wanted: bool,
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
         let (layer, n) = (&*self.layer, self.n_rows(x));
-        let [qkv_stack, output_stack, gate_up_stack, down_stack] =
-            self.stacks()?.map(|(base, plan)| Backward::new(base, plan, flat, self.scaling));
+        let of = |(base, plan)| Backward::new(base, plan, flat, self.scaling);
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] = on_all_threads(self.stacks()?, of);
         let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner, attended) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
         let widths = self.plans.each_ref().map(StackPlan::width);

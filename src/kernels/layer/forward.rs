@@ -31,8 +31,8 @@ pub(super) struct Kept {
 impl Fused {
     pub(super) fn forward(&self, x: &[f32], flat: &[f32]) -> Result<(Vec<f32>, Kept)> {
         let (layer, n) = (&*self.layer, self.n_rows(x));
-        let [qkv_stack, output_stack, gate_up_stack, down_stack] =
-            self.stacks()?.map(|(base, plan)| Forward::new(base, plan, flat, self.scaling));
+        let of = |(base, plan)| Forward::new(base, plan, flat, self.scaling);
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] = on_all_threads(self.stacks()?, of);
         let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner) = (layer.qkv.dims().1, layer.down.dims().1);
         let buffer = |width: usize| Buffer::new(n * width);
@@ -85,6 +85,12 @@ impl Fused {
         );
         Ok((y, kept))
     }
+}
+
+/// `f` of each of four, on as many threads.
+pub(super) fn on_all_threads<T: Send, R: Send>([a, b, c, d]: [T; 4], f: impl Fn(T) -> R + Sync) -> [R; 4] {
+    let ((a, b), (c, d)) = rayon::join(|| (f(a), f(b)), || (f(c), f(d)));
+    [a, b, c, d]
 }
 
 /// Cuts buffers, each with the width of its rows, into the same blocks of rows.

@@ -75,8 +75,13 @@ impl Tiles {
         Some(self.panel(col / PANEL)[line].0[col % SIDE * 2 + row % 2])
     }
 
+    /// Lines of a panel.
+    fn panel_len(&self) -> usize {
+        self.depth.div_ceil(DEPTH) * STEP
+    }
+
     fn panel(&self, panel: usize) -> &[Line] {
-        let len = self.depth.div_ceil(DEPTH) * STEP;
+        let len = self.panel_len();
         self.lines.get(panel * len..(panel + 1) * len).unwrap_or_default()
     }
 
@@ -138,15 +143,17 @@ impl Tiles {
                         },
                         extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
                     ];
+                    // The same part of the next panel, a quarter with each pair.
+                    let ahead = rhs.as_ptr().wrapping_add(self.panel_len() + pair * rhs.len() / 4);
                     let dst = &mut dst[row * stride + column..];
                     if columns == PANEL && rows == 2 * SIDE {
-                        session.multiply::<true>(steps, (dst, stride), adds);
+                        session.multiply::<true>(steps, (dst, stride, adds), ahead);
                         continue;
                     }
                     if rows > SIDE {
-                        session.multiply::<true>(steps, (&mut edge, PANEL), false);
+                        session.multiply::<true>(steps, (&mut edge, PANEL, false), ahead);
                     } else {
-                        session.multiply::<false>(steps, (&mut edge, PANEL), false);
+                        session.multiply::<false>(steps, (&mut edge, PANEL, false), ahead);
                     }
                     for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
                         for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
