@@ -27,7 +27,7 @@ pub use crate::model::Parted;
 pub use embedder::Embedder;
 pub use index::{Index, Indexing};
 pub use prompt::{Budget, Form, Order, PromptForm, RagPrompt, build_prompt};
-pub use rerank::{Nearness, Rerank, cosine};
+pub use rerank::{Rerank, cosine};
 pub use trace::{IndexProgress, Retrieval, Timings, UpdateSummary};
 
 /// A chunk that was retrieved for a question, with its scores.

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use lorascope::cancel::Cancel;
 use lorascope::corpus::{Chunking, Corpus, Wording};
 use lorascope::error::Result;
-use lorascope::model::Encoder;
-use lorascope::rag::{Embed, Index, Indexing, Parted, Rerank};
+use lorascope::rag::{Embed, Embedder, Index, Indexing, Rerank};
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/references/retrieval.json");
 /// Where the new list goes when it differs.
@@ -38,27 +37,6 @@ impl Embed for NoEmbedder {
 
     fn name(&self) -> &'static str {
         "none"
-    }
-}
-
-/// The real one.
-struct MiniLm(Encoder);
-
-impl Embed for MiniLm {
-    fn embed(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
-        self.0.encode(texts, cancel)
-    }
-
-    fn embed_parts(&self, texts: &[Parted<'_>], cancel: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
-        self.0.encode_parts(texts, cancel)
-    }
-
-    fn count_tokens(&self, text: &str) -> usize {
-        self.0.count_tokens(text).unwrap()
-    }
-
-    fn name(&self) -> &'static str {
-        "all-minilm-l6-v2"
     }
 }
 
@@ -153,6 +131,6 @@ fn listed(found: &[(&str, Vec<String>)]) -> String {
 #[test]
 fn the_fused_order_puts_the_right_document_first() {
     let Some(folder) = common::embedder() else { return };
-    let lab = Lab::new(MiniLm(Encoder::load(&folder).unwrap()));
+    let lab = Lab::new(Embedder::load(&folder, "all-minilm-l6-v2").unwrap());
     lab.assert_found(Wording::Unseen, Rerank::Fused, 90);
 }

@@ -53,7 +53,7 @@ mod unit {
             None
         }
 
-        pub(in crate::kernels) fn multiply<const BOTH: bool>(
+        pub(in crate::kernels) fn multiply(
             &self,
             _: [Steps; 2],
             _: (&mut [f32], usize, bool),
@@ -145,119 +145,76 @@ mod unit {
             Some(Self { here: PhantomData })
         }
 
-        /// Sums the products of `first`, then of `second`, and writes them to `dst`, rows of 32 `stride` values apart:
-        /// 16 of them or, with `BOTH`, 32. `onto`: what is there is added to. `ahead` is called for meanwhile, a quarter
-        /// of what is read of `rhs`; nothing need be there.
+        /// Sums the products of `first`, then of `second`, and writes them to `dst`, 32 rows of 32 values that start
+        /// `stride` values apart. `onto`: what is there is added to. `ahead` is called for meanwhile, a quarter of what
+        /// is read of `rhs`; nothing need be there.
         ///
         /// # Panics
         /// When `dst` is too short: a fault of the caller.
         #[inline]
         #[allow(clippy::unused_self, reason = "the session is what makes the unit ready")]
-        pub(in crate::kernels) fn multiply<const BOTH: bool>(
+        pub(in crate::kernels) fn multiply(
             &self,
             [first, second]: [Steps; 2],
             (dst, stride, onto): (&mut [f32], usize, bool),
             ahead: *const Line,
         ) {
-            let rows = if BOTH { 2 * SIDE } else { SIDE };
-            assert!(stride >= 2 * SIDE && dst.len() >= (rows - 1) * stride + 2 * SIDE);
+            assert!(stride >= 2 * SIDE && dst.len() >= (2 * SIDE - 1) * stride + 2 * SIDE);
             let dst = dst.as_mut_ptr();
-            let below = if BOTH { dst.wrapping_add(SIDE * stride) } else { dst };
+            let below = dst.wrapping_add(SIDE * stride);
             let stride = stride * size_of::<f32>();
             let add = u64::from(onto);
             // SAFETY: the session's configuration is loaded on this thread, which alone can hold it. `dst` and `below`
-            // are followed by 15 rows of `stride` bytes and 32 values, asserted above (without `BOTH`, `below` is
-            // not touched). Each step reads two tiles of `lhs` and of `rhs`, which hold as many.
+            // are followed by 15 rows of `stride` bytes and 32 values, asserted above. Each step reads two tiles of `lhs` and of `rhs`, which hold as many.
             unsafe {
-                if BOTH {
-                    asm!(
-                        "test {add}, {add}",
-                        "jnz 3f",
-                        "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                        "jmp 4f",
-                        "3:",
-                        "tileloadd tmm0, [{c} + {s}]", "tileloadd tmm1, [{c} + {s} + 64]",
-                        "tileloadd tmm2, [{d} + {s}]", "tileloadd tmm3, [{d} + {s} + 64]",
-                        "4:",
-                        "test {n}, {n}",
-                        "jz 6f",
-                        "5:",
-                        "tileloadd tmm4, [{a} + {l}]",
-                        "tileloadd tmm6, [{b} + {l}]",
-                        "tileloadd tmm7, [{b} + {l} + 1024]",
-                        "tdpbf16ps tmm0, tmm4, tmm6",
-                        "tileloadd tmm5, [{a} + {l} + 1024]",
-                        "prefetcht1 [{p}]", "prefetcht1 [{p} + 64]", "prefetcht1 [{p} + 128]", "prefetcht1 [{p} + 192]",
-                        "tdpbf16ps tmm1, tmm4, tmm7",
-                        "add {a}, 2048",
-                        "prefetcht1 [{p} + 256]", "prefetcht1 [{p} + 320]", "prefetcht1 [{p} + 384]", "prefetcht1 [{p} + 448]",
-                        "tdpbf16ps tmm2, tmm5, tmm6",
-                        "add {b}, 2048",
-                        "add {p}, 512",
-                        "tdpbf16ps tmm3, tmm5, tmm7",
-                        "dec {n}",
-                        "jnz 5b",
-                        "6:",
-                        "test {n2}, {n2}",
-                        "jz 7f",
-                        "mov {a}, {a2}",
-                        "mov {b}, {b2}",
-                        "mov {n}, {n2}",
-                        "xor {n2}, {n2}",
-                        "jmp 5b",
-                        "7:",
-                        "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
-                        "tilestored [{d} + {s}], tmm2", "tilestored [{d} + {s} + 64], tmm3",
-                        add = in(reg) add, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
-                        l = in(reg) size_of::<Line>(), p = inout(reg) ahead => _,
-                        a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
-                        n = inout(reg) first.len() => _,
-                        a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),
-                        n2 = inout(reg) second.len() => _,
-                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                        options(nostack),
-                    );
-                } else {
-                    asm!(
-                        "test {add}, {add}",
-                        "jnz 3f",
-                        "tilezero tmm0", "tilezero tmm1",
-                        "jmp 4f",
-                        "3:",
-                        "tileloadd tmm0, [{c} + {s}]", "tileloadd tmm1, [{c} + {s} + 64]",
-                        "4:",
-                        "test {n}, {n}",
-                        "jz 6f",
-                        "5:",
-                        "tileloadd tmm4, [{a} + {l}]",
-                        "tileloadd tmm6, [{b} + {l}]",
-                        "tileloadd tmm7, [{b} + {l} + 1024]",
-                        "add {a}, 2048",
-                        "add {b}, 2048",
-                        "tdpbf16ps tmm0, tmm4, tmm6",
-                        "tdpbf16ps tmm1, tmm4, tmm7",
-                        "dec {n}",
-                        "jnz 5b",
-                        "6:",
-                        "test {n2}, {n2}",
-                        "jz 7f",
-                        "mov {a}, {a2}",
-                        "mov {b}, {b2}",
-                        "mov {n}, {n2}",
-                        "xor {n2}, {n2}",
-                        "jmp 5b",
-                        "7:",
-                        "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
-                        add = in(reg) add, c = in(reg) dst, s = in(reg) stride, l = in(reg) size_of::<Line>(),
-                        a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
-                        n = inout(reg) first.len() => _,
-                        a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),
-                        n2 = inout(reg) second.len() => _,
-                        out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                        options(nostack),
-                    );
-                }
+                asm!(
+                    "test {add}, {add}",
+                    "jnz 3f",
+                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                    "jmp 4f",
+                    "3:",
+                    "tileloadd tmm0, [{c} + {s}]", "tileloadd tmm1, [{c} + {s} + 64]",
+                    "tileloadd tmm2, [{d} + {s}]", "tileloadd tmm3, [{d} + {s} + 64]",
+                    "4:",
+                    "test {n}, {n}",
+                    "jz 6f",
+                    "5:",
+                    "tileloadd tmm4, [{a} + {l}]",
+                    "tileloadd tmm6, [{b} + {l}]",
+                    "tileloadd tmm7, [{b} + {l} + 1024]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{a} + {l} + 1024]",
+                    "prefetcht1 [{p}]", "prefetcht1 [{p} + 64]", "prefetcht1 [{p} + 128]", "prefetcht1 [{p} + 192]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "add {a}, 2048",
+                    "prefetcht1 [{p} + 256]", "prefetcht1 [{p} + 320]", "prefetcht1 [{p} + 384]", "prefetcht1 [{p} + 448]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "add {b}, 2048",
+                    "add {p}, 512",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "dec {n}",
+                    "jnz 5b",
+                    "6:",
+                    "test {n2}, {n2}",
+                    "jz 7f",
+                    "mov {a}, {a2}",
+                    "mov {b}, {b2}",
+                    "mov {n}, {n2}",
+                    "xor {n2}, {n2}",
+                    "jmp 5b",
+                    "7:",
+                    "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
+                    "tilestored [{d} + {s}], tmm2", "tilestored [{d} + {s} + 64], tmm3",
+                    add = in(reg) add, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
+                    l = in(reg) size_of::<Line>(), p = inout(reg) ahead => _,
+                    a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
+                    n = inout(reg) first.len() => _,
+                    a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),
+                    n2 = inout(reg) second.len() => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
             }
         }
     }

@@ -105,12 +105,12 @@ impl FrozenLinear {
             Weight::Rows(weight, None) => {
                 with_values(weight, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
             }
-            Weight::Rows(_, Some(packed)) | Weight::Packed(packed) => {
-                match (packed.forward(), packed.backward()) {
-                    (Packed::Tiles(up), Packed::Tiles(down)) => f(Outputs::Tiles(up, down)),
-                    _ => with_values(&self.weight()?, |w| f(Outputs::Rows(View::new(w, d_out, d_in)))),
+            Weight::Rows(_, Some(packed)) | Weight::Packed(packed) => match packed.forward() {
+                Packed::Tiles(up) => f(Outputs::Tiles(up, packed)),
+                Packed::Panels(_) => {
+                    with_values(&self.weight()?, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
                 }
-            }
+            },
         }
     }
 
@@ -127,8 +127,8 @@ impl FrozenLinear {
 pub(super) enum Outputs<'a> {
     /// The weight (out, in).
     Rows(View<'a>),
-    /// `Wᵀ` and `W` in tiles.
-    Tiles(&'a Tiles, &'a Tiles),
+    /// `Wᵀ` in tiles, and where `W` is to be had.
+    Tiles(&'a Tiles, &'a PackedWeight),
 }
 
 impl Outputs<'_> {
@@ -148,7 +148,8 @@ impl Outputs<'_> {
                 let width = weight.dims().1;
                 Product::new(dy, weight.rows(outputs)).on_one_thread().add_to(dx, width);
             }
-            Self::Tiles(_, down) => {
+            Self::Tiles(_, weight) => {
+                let Packed::Tiles(down) = weight.backward() else { return };
                 let width = down.dims().1;
                 down.multiply_part(dy, (outputs, 0..width), (dx, width), Onto::Sum);
             }

@@ -49,11 +49,11 @@ const K: f32 = 60.0;
 
 /// How near in meaning a chunk is to a question.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Nearness {
+pub(super) struct Nearness {
     /// Cosine of the whole chunk.
-    pub chunk: f32,
+    pub(super) chunk: f32,
     /// Cosine of its nearest sentence.
-    pub sentence: f32,
+    pub(super) sentence: f32,
 }
 
 impl Nearness {

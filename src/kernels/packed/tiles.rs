@@ -47,7 +47,7 @@ impl Tiles {
 
     /// `fill` gets the first column of each panel and its lines.
     fn with((depth, width): (usize, usize), fill: impl Fn(usize, &mut [Line]) + Sync) -> Self {
-        let panel = depth.div_ceil(DEPTH) * STEP;
+        let panel = panel_len(depth);
         let mut lines = Buffer::new(width.div_ceil(PANEL) * panel);
         if lines.len() < MANY_LINES {
             lines.chunks_mut(panel.max(1)).enumerate().for_each(|(p, panel)| fill(p * PANEL, panel));
@@ -75,13 +75,8 @@ impl Tiles {
         Some(self.panel(col / PANEL)[line].0[col % SIDE * 2 + row % 2])
     }
 
-    /// Lines of a panel.
-    fn panel_len(&self) -> usize {
-        self.depth.div_ceil(DEPTH) * STEP
-    }
-
     fn panel(&self, panel: usize) -> &[Line] {
-        let len = self.panel_len();
+        let len = panel_len(self.depth);
         self.lines.get(panel * len..(panel + 1) * len).unwrap_or_default()
     }
 
@@ -144,17 +139,13 @@ impl Tiles {
                         extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
                     ];
                     // The same part of the next panel, a quarter with each pair.
-                    let ahead = rhs.as_ptr().wrapping_add(self.panel_len() + pair * rhs.len() / 4);
+                    let ahead = rhs.as_ptr().wrapping_add(panel_len(self.depth) + pair * rhs.len() / 4);
                     let dst = &mut dst[row * stride + column..];
                     if columns == PANEL && rows == 2 * SIDE {
-                        session.multiply::<true>(steps, (dst, stride, adds), ahead);
+                        session.multiply(steps, (dst, stride, adds), ahead);
                         continue;
                     }
-                    if rows > SIDE {
-                        session.multiply::<true>(steps, (&mut edge, PANEL, false), ahead);
-                    } else {
-                        session.multiply::<false>(steps, (&mut edge, PANEL, false), ahead);
-                    }
+                    session.multiply(steps, (&mut edge, PANEL, false), ahead);
                     for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
                         for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
                             *dst = if adds { *dst + sum } else { sum };
@@ -164,6 +155,11 @@ impl Tiles {
             }
         }
     }
+}
+
+/// Lines of a panel.
+fn panel_len(depth: usize) -> usize {
+    depth.div_ceil(DEPTH) * STEP
 }
 
 /// A product to be added, its rows rounded.
