@@ -57,7 +57,7 @@ mod unit {
             &self,
             _: [Steps; 2],
             _: (&mut [f32], usize, bool),
-            _: *const Line,
+            _: (usize, *const Line),
         ) {
             match *self {}
         }
@@ -146,8 +146,9 @@ mod unit {
         }
 
         /// Sums the products of `first`, then of `second`, and writes them to `dst`, 32 rows of 32 values that start
-        /// `stride` values apart. `onto`: what is there is added to. `ahead` is called for meanwhile, a quarter of what
-        /// is read of `rhs`; nothing need be there.
+        /// `stride` values apart; of `n_rows` rows up to 16 the lower half is left as the start of the sum is.
+        /// `onto`: what is there is added to. `ahead` is called for meanwhile, a quarter of what is read of `rhs`;
+        /// nothing need be there.
         ///
         /// # Panics
         /// When `dst` is too short: a fault of the caller.
@@ -157,18 +158,20 @@ mod unit {
             &self,
             [first, second]: [Steps; 2],
             (dst, stride, onto): (&mut [f32], usize, bool),
-            ahead: *const Line,
+            (n_rows, ahead): (usize, *const Line),
         ) {
             assert!(stride >= 2 * SIDE && dst.len() >= (2 * SIDE - 1) * stride + 2 * SIDE);
             let dst = dst.as_mut_ptr();
             let below = dst.wrapping_add(SIDE * stride);
             let stride = stride * size_of::<f32>();
-            let add = u64::from(onto);
+            // Whether to add, and whether there is anything in the lower tiles.
+            let flags = u64::from(onto) | u64::from(n_rows > SIDE) << 1;
             // SAFETY: the session's configuration is loaded on this thread, which alone can hold it. `dst` and `below`
-            // are followed by 15 rows of `stride` bytes and 32 values, asserted above. Each step reads two tiles of `lhs` and of `rhs`, which hold as many.
+            // are followed by 15 rows of `stride` bytes and 32 values, asserted above. Each step reads two tiles of `lhs`
+            // and of `rhs`, which hold as many.
             unsafe {
                 asm!(
-                    "test {add}, {add}",
+                    "test {f}, 1",
                     "jnz 3f",
                     "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
                     "jmp 4f",
@@ -183,15 +186,18 @@ mod unit {
                     "tileloadd tmm6, [{b} + {l}]",
                     "tileloadd tmm7, [{b} + {l} + 1024]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "test {f}, 2",
+                    "jz 8f",
                     "tileloadd tmm5, [{a} + {l} + 1024]",
                     "prefetcht1 [{p}]", "prefetcht1 [{p} + 64]", "prefetcht1 [{p} + 128]", "prefetcht1 [{p} + 192]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "add {a}, 2048",
-                    "prefetcht1 [{p} + 256]", "prefetcht1 [{p} + 320]", "prefetcht1 [{p} + 384]", "prefetcht1 [{p} + 448]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
-                    "add {b}, 2048",
+                    "prefetcht1 [{p} + 256]", "prefetcht1 [{p} + 320]", "prefetcht1 [{p} + 384]", "prefetcht1 [{p} + 448]",
                     "add {p}, 512",
                     "tdpbf16ps tmm3, tmm5, tmm7",
+                    "8:",
+                    "add {a}, 2048",
+                    "add {b}, 2048",
                     "dec {n}",
                     "jnz 5b",
                     "6:",
@@ -205,7 +211,7 @@ mod unit {
                     "7:",
                     "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
                     "tilestored [{d} + {s}], tmm2", "tilestored [{d} + {s} + 64], tmm3",
-                    add = in(reg) add, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
+                    f = in(reg) flags, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
                     l = in(reg) size_of::<Line>(), p = inout(reg) ahead => _,
                     a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
                     n = inout(reg) first.len() => _,

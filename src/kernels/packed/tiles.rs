@@ -142,10 +142,10 @@ impl Tiles {
                     let ahead = rhs.as_ptr().wrapping_add(panel_len(self.depth) + pair * rhs.len() / 4);
                     let dst = &mut dst[row * stride + column..];
                     if columns == PANEL && rows == 2 * SIDE {
-                        session.multiply(steps, (dst, stride, adds), ahead);
+                        session.multiply(steps, (dst, stride, adds), (rows, ahead));
                         continue;
                     }
-                    session.multiply(steps, (&mut edge, PANEL, false), ahead);
+                    session.multiply(steps, (&mut edge, PANEL, false), (rows, ahead));
                     for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
                         for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
                             *dst = if adds { *dst + sum } else { sum };
