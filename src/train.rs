@@ -33,6 +33,7 @@ use checkpoint::Standing;
 use data::TrainData;
 use estimate::Pace;
 use optimizer::{AdamW, UpdateRule};
+use step::Lesson;
 
 /// Updates between published copies of the weights.
 const PUBLISH_EVERY: usize = 4;
@@ -150,16 +151,16 @@ impl Loop<'_> {
     /// Makes one update and reports it.
     fn step(&mut self, step: usize) -> Result<()> {
         let (config, started) = (self.plan.config, Instant::now());
-        let batches = self.batches(step);
+        let lesson = self.lesson(step);
         let lr = schedule::learning_rate(config, step, self.n_steps);
         let rule = UpdateRule { lr, clip: config.clip };
         let result = step::train_step(
             &self.plan.model.decoder,
             &self.trainable,
             &mut self.optimizer,
-            (&batches, rule),
+            (&lesson, rule),
         )?;
-        let n_tokens: usize = batches.iter().map(Batch::n_tokens).sum();
+        let n_tokens: usize = lesson.batches.iter().chain(&lesson.replay).map(Batch::n_tokens).sum();
         let epoch = config.steps_an_epoch(self.plan.data.train.len()) as f64;
         self.pace.stepped(started.elapsed().as_secs_f64());
         let report = StepReport {
@@ -176,7 +177,17 @@ impl Loop<'_> {
         self.note(TrainEvent::Stepped(report))
     }
 
-    /// The micro-steps of an update: a pure function of the step.
+    /// What an update reads: a pure function of the step.
+    fn lesson(&self, step: usize) -> Lesson {
+        let (config, data) = (self.plan.config, self.plan.data);
+        let rehearsed = data.replay.of_step(step, config.steps_an_epoch(data.train.len()));
+        let replay = (rehearsed.clone().next().is_some()).then(|| Batch::pack(rehearsed));
+        let kept = data.replay.pieces.iter().cycle().skip(step % data.replay.pieces.len().max(1)).take(1);
+        let restraint = (config.kl > 0.0).then(|| (Batch::pack(kept), config.kl));
+        Lesson { batches: self.batches(step), replay, restraint }
+    }
+
+    /// The micro-steps of an update.
     fn batches(&self, step: usize) -> Vec<Batch> {
         let (config, examples) = (self.plan.config, &self.plan.data.train);
         let epoch = config.steps_an_epoch(examples.len());

@@ -66,6 +66,7 @@ mod tests {
         (odd.steps, odd.lr, odd.weight_decay, odd.seed) = (Some(77), 2.5e-4, 0.01, u64::MAX);
         (odd.lora.rank, odd.lora.alpha, odd.lora.rslora) = (5, 7.5, true);
         (odd.schedule, odd.accumulation, odd.clip) = (Schedule::Linear, 3, 0.5);
+        (odd.wordings, odd.replay, odd.kl) = (Some(1), 0.1, 0.5);
         odd.lora.targets.pop_first();
         for config in [TrainConfig::defaults(Recipe::Qa), odd] {
             let line = report::command_line(&record(config.clone())).join(" ");

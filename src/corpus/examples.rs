@@ -55,8 +55,8 @@ pub struct Examples {
 
 /// The `qa` recipe: every `trained` wording with its first accepted answer; held out are the
 /// `unseen` wordings of the same facts. Facts without a `trained` wording are left out, with a
-/// remark.
-pub fn qa_examples(corpus: &Corpus) -> Examples {
+/// remark. Of each fact the first `n_wordings` trained wordings are used.
+pub fn qa_examples(corpus: &Corpus, n_wordings: usize) -> Examples {
     let mut examples = Examples::default();
     let mut n_left_out = 0;
     for fact in &corpus.facts {
@@ -71,7 +71,7 @@ pub fn qa_examples(corpus: &Corpus) -> Examples {
             let completion = question.answers.first()?.clone();
             Some(Example { entity: entity.clone(), prompt, completion })
         };
-        examples.train.extend(wordings(Wording::Trained).filter_map(example));
+        examples.train.extend(wordings(Wording::Trained).take(n_wordings).filter_map(example));
         examples.held_out.extend(wordings(Wording::Unseen).filter_map(example));
     }
     if n_left_out > 0 {

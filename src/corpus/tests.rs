@@ -173,7 +173,7 @@ fn the_qa_recipe_takes_trained_wordings_and_holds_unseen_ones_out() {
     let untrained = r#"{"id":"b.y","documents":["a","b"],"answers":["Z"],"questions":[{"wording":"two_hop","question":"Whose?"}]}"#;
     let facts = format!("{GOOD}\n{untrained}\n");
     let dir = folder(&[("a.md", "x"), ("b.md", "y"), ("facts.jsonl", &facts)]);
-    let examples = qa_examples(&Corpus::open(dir.path()).unwrap());
+    let examples = qa_examples(&Corpus::open(dir.path()).unwrap(), usize::MAX);
     assert_eq!(examples.train.len(), 1);
     let first = &examples.train[0];
     assert_eq!((first.entity.as_str(), first.completion.as_str()), ("a", "X"));

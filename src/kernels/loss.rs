@@ -55,6 +55,14 @@ pub(super) fn cross_entropy_portable(
     log_probs.gather(&targets, D::Minus1)?.sum_all()? * (-1.0 / n_total as f64)
 }
 
+/// Mean KL divergence, in nats, of the next-token distributions that the hidden states `to` (n, width) give from those
+/// that `from` gives. Only `to` gets a gradient. In plain operations: the logits of all rows are there at once.
+pub fn kl_divergence(from: &Tensor, to: &Tensor, head: &FrozenLinear) -> Result<Tensor> {
+    let of = |hidden: &Tensor| candle_nn::ops::log_softmax(&head.forward(hidden)?, D::Minus1);
+    let (from, n) = (of(&from.detach())?.detach(), from.dim(0)?);
+    (from.exp()? * (&from - of(to)?)?)?.sum_all()? / n.max(1) as f64
+}
+
 /// The log-probability, in nats, of each target. No gradient.
 pub fn token_log_probs(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) -> Result<Vec<f32>> {
     check_targets(head, targets)?;

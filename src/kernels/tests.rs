@@ -305,3 +305,23 @@ fn a_target_outside_the_vocabulary_is_refused() {
     let head = FrozenLinear::new(&noise((50, 24), 3)).unwrap();
     assert!(cross_entropy(&noise((1, 24), 1), &head, &[50], 1).is_err());
 }
+
+#[test]
+fn the_divergence_is_nought_where_nothing_changed_and_has_the_right_gradient() {
+    let head = FrozenLinear::new(&noise((50, 24), 3)).unwrap();
+    let (from, to) = ((noise((5, 24), 1) * 2.0).unwrap(), (noise((5, 24), 2) * 2.0).unwrap());
+    let value = |to: &Tensor| kl_divergence(&from, to, &head).unwrap().to_scalar::<f32>().unwrap();
+    assert!(value(&from).abs() < 1e-6 && value(&to) > 0.1, "{} {}", value(&from), value(&to));
+    // As the definition has it: the sum of p (ln p - ln q), row by row.
+    let distribution = |hidden: &Tensor| {
+        candle_nn::ops::log_softmax(&head.forward(hidden).unwrap(), 1).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let pairs = distribution(&from).into_iter().flatten().zip(distribution(&to).into_iter().flatten());
+    let expected = pairs.map(|(p, q)| p.exp() * (p - q)).sum::<f32>() / 5.0;
+    assert_close("divergence", &[value(&to)], &[expected], 1e-4);
+    if level() != Level::Amx {
+        let op: Op = &|t| kl_divergence(&from, t[0], &head);
+        let (_, grads) = gradients(op, std::slice::from_ref(&to));
+        check_numerically("kl_divergence", op, std::slice::from_ref(&to), (0, &grads[0], to.elem_count()));
+    }
+}

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::page::Cell;
 use super::{Facts, page::Table};
-use crate::app::words::{rate, thousands};
+use crate::app::words::{percent, rate, thousands};
 use crate::error::{Error, Result};
 use crate::kernels::Level;
 use crate::run::{RunRecord, date_and_time};
@@ -27,6 +27,7 @@ pub fn command_line(record: &RunRecord) -> Vec<String> {
     };
     let targets: Vec<&str> = lora.targets.iter().map(|target| target.name()).collect();
     let rslora = if lora.rslora { " --rslora" } else { "" };
+    let wordings = train.wordings.map_or(String::new(), |n| format!(" --wordings {n}"));
     vec![
         format!(
             "{variable}lorascope train --recipe {} --model {}",
@@ -45,6 +46,7 @@ pub fn command_line(record: &RunRecord) -> Vec<String> {
             "--eval-every {} --checkpoint-every {} --recall-sample {}",
             train.eval_every, train.checkpoint_every, train.recall_sample
         ),
+        format!("--replay {} --kl {}{wordings}", train.replay, train.kl),
     ]
 }
 
@@ -72,6 +74,15 @@ pub(super) fn table(facts: &Facts) -> Table {
             Cell::text(format!("at most {} questions of each wording, each time", train.recall_sample)),
         ),
     ];
+    if let Some(n) = train.wordings {
+        rows.push(("wordings of a fact", Cell::text(format!("{n} of the trained ones"))));
+    }
+    if train.replay > 0.0 {
+        rows.push(("general text (replay)", Cell::text(format!("{} of the tokens", percent(train.replay)))));
+    }
+    if train.kl > 0.0 {
+        rows.push(("weight of the divergence from the base", Cell::text(train.kl.to_string())));
+    }
     if history.n_trainable > 0 {
         rows.push(("trainable weights", Cell::text(thousands(history.n_trainable as u64))));
     }

@@ -74,6 +74,14 @@ impl FromStr for Recipe {
 /// Questions of each wording asked at each measurement, unless told otherwise.
 pub const RECALL_SAMPLE: usize = 24;
 
+/// More general text than this would leave little to learn from.
+const MOST_REPLAY: f64 = 0.9;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 /// How the learning rate goes after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -138,6 +146,15 @@ pub struct TrainConfig {
     pub checkpoint_every: usize,
     /// Questions of each wording asked at each measurement.
     pub recall_sample: usize,
+    /// Trained wordings of each fact that are used (`qa`); without it, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wordings: Option<usize>,
+    /// Share of general text among the tokens that are read, 0 to below 1: rehearsal against forgetting.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replay: f64,
+    /// Weight of the KL divergence from the base on general text, in the loss; 0 leaves it out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kl: f64,
     /// The adapter. Last: a table in `run.toml`.
     pub lora: LoraConfig,
 }
@@ -167,6 +184,9 @@ impl TrainConfig {
             eval_every: 0,
             checkpoint_every: 20,
             recall_sample: RECALL_SAMPLE,
+            wordings: None,
+            replay: 0.0,
+            kl: 0.0,
             lora: LoraConfig::default(),
         }
     }
@@ -190,6 +210,15 @@ impl TrainConfig {
         }
         if self.clip < 0.0 || self.weight_decay < 0.0 {
             return refuse("clipping and weight decay can't be negative".to_owned());
+        }
+        if !(0.0..=MOST_REPLAY).contains(&self.replay) {
+            return refuse(format!("a replay share of {} is out of range (0 to {MOST_REPLAY})", self.replay));
+        }
+        if !(self.kl.is_finite() && self.kl >= 0.0) {
+            return refuse(format!("a KL weight of {} cannot be used", self.kl));
+        }
+        if self.wordings == Some(0) {
+            return refuse("a fact needs at least one wording to be trained on".to_owned());
         }
         Ok(())
     }

@@ -36,8 +36,45 @@ pub struct TrainData {
     pub general: Vec<Encoded>,
     /// Asked at each measurement.
     pub recall: Vec<RecallQuestion>,
+    /// General text to rehearse, none of it in `general`.
+    pub replay: Replay,
 }
 
+/// General text that is mixed in, so that less of what the model knew is forgotten.
+#[derive(Debug, Clone, Default)]
+pub struct Replay {
+    /// Short pieces of it, in the order they are read.
+    pub pieces: Vec<Encoded>,
+    /// How many of them are read in an epoch; begins anew where they end.
+    pub n_an_epoch: usize,
+}
+
+impl Replay {
+    /// So many pieces that they are `share` of all tokens read, `n_tokens` being those of the examples in an epoch.
+    fn new(model: &LanguageModel, share: f64, n_tokens: usize) -> Result<Self> {
+        let mut pieces = Vec::new();
+        for passage in replay_text()? {
+            let mut tokens = model.tokenizer.encode_plain(&passage.text)?;
+            tokens.extend(model.text_end);
+            let n = tokens.len().div_ceil(REPLAY_TOKENS).max(1);
+            let of_passage = tokens.chunks(tokens.len().div_ceil(n).max(2)).filter(|p| p.len() > 1);
+            pieces.extend(of_passage.map(|p| Encoded { tokens: p.to_vec(), first_supervised: 1 }));
+        }
+        let n_a_piece =
+            pieces.iter().map(|p| p.tokens.len()).sum::<usize>() as f64 / pieces.len().max(1) as f64;
+        let n_an_epoch = share / (1.0 - share) * n_tokens as f64 / n_a_piece;
+        Ok(Self { pieces, n_an_epoch: n_an_epoch.round() as usize })
+    }
+
+    /// The pieces of a step (counted from 1) where an epoch has `n_steps`: a pure function of the step.
+    pub fn of_step(&self, step: usize, n_steps: usize) -> impl Iterator<Item = &Encoded> + Clone {
+        let until = |step: usize| step * self.n_an_epoch / n_steps.max(1);
+        (until(step - 1)..until(step)).map(|i| &self.pieces[i % self.pieces.len()])
+    }
+}
+
+/// Tokens of a piece of general text that is rehearsed.
+const REPLAY_TOKENS: usize = 64;
 /// Held-out examples measured during a run.
 const N_VALID: usize = 64;
 /// Passages of general text measured during a run.
@@ -54,7 +91,7 @@ pub fn prepare(
     config.check()?;
     let examples = config.recipe.task_examples()?.unwrap_or_else(|| match config.recipe {
         Recipe::Documents => document_examples(corpus, config.seed),
-        _ => qa_examples(corpus),
+        _ => qa_examples(corpus, config.wordings.unwrap_or(usize::MAX)),
     });
     if examples.train.is_empty() {
         let (what, remedy) = match config.recipe {
@@ -84,9 +121,13 @@ pub fn prepare(
         let n = check.n_truncated;
         check.remarks.push(format!("{n} examples were cut to {max_tokens} tokens"));
     }
+    let n_tokens: usize = data.train.iter().map(|e| e.tokens.len()).sum();
+    if config.replay > 0.0 || config.kl > 0.0 {
+        data.replay = Replay::new(model, config.replay, n_tokens)?;
+    }
     check.n_examples = data.train.len();
     check.n_valid = data.valid.len();
-    check.n_tokens = data.train.iter().map(|e| e.tokens.len()).sum();
+    check.n_tokens = n_tokens;
     check.n_supervised = data.train.iter().map(Encoded::n_supervised).sum();
     check.shown = shown(model, &data.train[0])?;
     Ok((data, check))
@@ -156,17 +197,30 @@ pub struct GeneralText {
     pub text: String,
 }
 
+/// A built-in file of general text: its name in errors, and its lines.
+type TextFile = (&'static str, &'static str);
+const PROBE: TextFile = ("assets/probes/general.jsonl", include_str!("../../assets/probes/general.jsonl"));
+const REPLAY: TextFile = ("assets/probes/replay.jsonl", include_str!("../../assets/probes/replay.jsonl"));
+
 /// The built-in general-text probe.
 pub fn general_probe() -> Result<Vec<GeneralText>> {
-    const TEXT: &str = include_str!("../../assets/probes/general.jsonl");
+    texts(PROBE)
+}
+
+/// The built-in text for rehearsal; it has no passage in common with the probe.
+pub fn replay_text() -> Result<Vec<GeneralText>> {
+    texts(REPLAY)
+}
+
+fn texts((name, text): TextFile) -> Result<Vec<GeneralText>> {
     let parse = |(i, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|e| Error::Line {
-            path: Path::new("assets/probes/general.jsonl").to_path_buf(),
+            path: Path::new(name).to_path_buf(),
             line: i + 1,
             what: e.to_string(),
         })
     };
-    TEXT.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
 }
 
 /// `n` passages of the probe, evenly spread, every token supervised.

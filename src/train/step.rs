@@ -19,27 +19,63 @@ pub struct StepResult {
     pub grad_norm: f64,
 }
 
-/// One optimizer update from the accumulated gradients of its micro-steps.
+/// What one optimizer update reads.
+#[derive(Debug, Clone, Default)]
+pub struct Lesson {
+    /// The micro-steps.
+    pub batches: Vec<Batch>,
+    /// General text, learnt beside them token for token.
+    pub replay: Option<Batch>,
+    /// General text on which the model must stay near the base, and how much that weighs.
+    pub restraint: Option<(Batch, f64)>,
+}
+
+impl From<Vec<Batch>> for Lesson {
+    fn from(batches: Vec<Batch>) -> Self {
+        Self { batches, ..Self::default() }
+    }
+}
+
+/// One optimizer update from the accumulated gradients of its micro-steps. The loss that is reported is that of the
+/// batches alone.
 pub fn train_step(
     decoder: &Decoder,
     trainable: &TrainableAdapter,
     optimizer: &mut AdamW,
-    (batches, rule): (&[Batch], UpdateRule),
+    (lesson, rule): (&Lesson, UpdateRule),
 ) -> Result<StepResult> {
-    let n_supervised = batches.iter().map(|b| b.targets.len()).sum();
+    let adapter = &trainable.adapter;
+    let n_own: usize = lesson.batches.iter().map(|b| b.targets.len()).sum();
+    let n_supervised = n_own + lesson.replay.as_ref().map_or(0, |b| b.targets.len());
     let mut loss = 0.0;
     let mut total: Option<Vec<Tensor>> = None;
-    for batch in batches {
-        let part = supervised_loss(decoder, &trainable.adapter, batch, n_supervised)?;
-        loss += f64::from(part.to_scalar::<f32>()?);
+    let mut add = |part: &Tensor| -> Result<f64> {
         let grads = gradients_of(&trainable.vars, &mut part.backward()?)?;
-        total = Some(match total {
+        total = Some(match total.take() {
             None => grads,
             Some(sums) => sums.iter().zip(&grads).map(|(a, b)| a + b).collect::<candle_core::Result<_>>()?,
         });
+        Ok(f64::from(part.to_scalar::<f32>()?))
+    };
+    for batch in &lesson.batches {
+        loss += add(&supervised_loss(decoder, adapter, batch, n_supervised)?)?;
+    }
+    if let Some(replay) = &lesson.replay {
+        add(&supervised_loss(decoder, adapter, replay, n_supervised)?)?;
+    }
+    if let Some((text, weight)) = &lesson.restraint {
+        add(&(departure(decoder, adapter, text)? * *weight)?)?;
     }
     let grad_norm = optimizer.update(&trainable.vars, &total.unwrap_or_default(), rule)?;
-    Ok(StepResult { loss, grad_norm })
+    Ok(StepResult { loss: loss * (n_supervised as f64 / n_own.max(1) as f64), grad_norm })
+}
+
+/// How far the model has departed from the base on a text: the mean KL divergence of its next-token distributions
+/// from the base's, in nats (what "learning without forgetting" holds down; Li and Hoiem 2016).
+fn departure(decoder: &Decoder, adapter: &Adapter, text: &Batch) -> Result<Tensor> {
+    let read = |lora| decoder.forward_sharing(&text.tokens, (text.n_shared, &text.lengths), lora);
+    let (base, tuned) = (read(None)?.detach(), read(Some((adapter, 1.0)))?);
+    Ok(kernels::kl_divergence(&base, &tuned, decoder.head())?)
 }
 
 /// Sum of the negative log-likelihoods, in nats, of the tokens the model must answer for, over

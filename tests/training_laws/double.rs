@@ -116,7 +116,8 @@ impl Run {
 
     pub(crate) fn step(&mut self, batches: &[Batch]) -> StepResult {
         let rule = UpdateRule { lr: self.lr, clip: 0.0 };
-        train_step(&self.decoder, &self.trainable, &mut self.optimizer, (batches, rule)).unwrap()
+        train_step(&self.decoder, &self.trainable, &mut self.optimizer, (&batches.to_vec().into(), rule))
+            .unwrap()
     }
 
     pub(crate) fn values(&self) -> Vec<(String, Vec<f32>)> {

@@ -49,6 +49,7 @@ fn data() -> TrainData {
         valid: examples(42, 3),
         general: examples(43, 2),
         recall: vec![ask(3, Wording::Trained), ask(4, Wording::Unseen)],
+        ..TrainData::default()
     }
 }
 

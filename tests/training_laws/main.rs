@@ -15,3 +15,4 @@ mod keeping;
 mod killing;
 mod learning;
 mod peft;
+mod rehearsing;

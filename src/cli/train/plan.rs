@@ -70,6 +70,15 @@ pub struct TrainFlags {
     /// Questions of each wording asked at each measurement.
     #[arg(long, value_name = "N")]
     pub recall_sample: Option<usize>,
+    /// Trained wordings of each fact that are used; all if not given.
+    #[arg(long, value_name = "N")]
+    pub wordings: Option<usize>,
+    /// Share of general text among the tokens that are read, 0 to 0.9: against forgetting.
+    #[arg(long, value_name = "X")]
+    pub replay: Option<f64>,
+    /// Weight of the KL divergence from the base model on general text: against forgetting.
+    #[arg(long, value_name = "X")]
+    pub kl: Option<f64>,
 }
 
 impl TrainFlags {
@@ -95,6 +104,9 @@ impl TrainFlags {
         set(&mut config.eval_every, self.eval_every);
         set(&mut config.checkpoint_every, self.checkpoint_every);
         set(&mut config.recall_sample, self.recall_sample);
+        config.wordings = self.wordings;
+        set(&mut config.replay, self.replay);
+        set(&mut config.kl, self.kl);
         let rank = self.rank.or(user.rank);
         set(&mut config.lora.rank, rank);
         // Alpha follows the rank unless whoever set the rank set it too.

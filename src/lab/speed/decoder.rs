@@ -56,7 +56,7 @@ pub fn train(model: &LanguageModel, text: &[u32], shape: TrainShape, runs: &mut 
     runs.sample(|run| {
         let batch = supervised(text, run, shape);
         let begun = Instant::now();
-        train_step(decoder, &trainable, &mut optimizer, (&[batch], rule))?;
+        train_step(decoder, &trainable, &mut optimizer, (&vec![batch].into(), rule))?;
         Ok((shape.batch * shape.length) as f64 / begun.elapsed().as_secs_f64())
     })
 }
