@@ -15,6 +15,7 @@ pub mod progress;
 pub mod report;
 pub mod runs;
 pub mod search;
+pub mod sweep;
 mod table;
 pub mod train;
 
@@ -66,6 +67,8 @@ pub enum Command {
     Ask(ask::AskArgs),
     /// Score every contender on the corpus's questions, by wording.
     Eval(eval::EvalArgs),
+    /// Make many runs, with other settings and seeds, and put them into one table.
+    Sweep(sweep::SweepArgs),
     /// Show what the retriever finds, and why.
     Search(search::SearchArgs),
     /// Measure how fast this machine trains, reads, writes, retrieves and draws.
@@ -102,6 +105,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Train(args)) => train::run(&args, &cli.common),
         Some(Command::Ask(args)) => ask::run(&args, &cli.common),
         Some(Command::Eval(args)) => eval::run(&args, &cli.common),
+        Some(Command::Sweep(args)) => sweep::run(&args, &cli.common),
         Some(Command::Search(args)) => search::run(&args, &cli.common),
         Some(Command::Models(args)) => models::run(args, &cli.common),
         Some(Command::Runs(args)) => runs::run(&args, &cli.common),

@@ -10,12 +10,13 @@ pub mod scoreboard;
 mod scoring;
 pub mod speed;
 mod statistics;
+pub mod sweep;
 mod task;
 
 pub use answer::{Answer, AnswerEvent, Brief, Desk, Tuned, answer, gold_of};
 pub use comparison::{Comparison, Verdict, compare};
 pub use contender::Contender;
-pub use forgetting::{Forgetting, forgetting};
+pub use forgetting::{BaseKnowledge, Forgetting, forgetting};
 pub use quiz::{QuizQuestion, quiz};
 pub use retrieval::{mrr, ndcg_at, recall_at};
 pub use scoring::{Degeneration, abstains, degeneration, exact_match, f1};

@@ -11,6 +11,7 @@ mod page;
 mod scoreboard;
 mod sentence;
 mod settings;
+mod sweep;
 mod tables;
 
 use std::fs;
@@ -25,6 +26,7 @@ use history::History;
 use scoreboard::Scoreboard;
 
 pub use settings::command_line;
+pub use sweep::{sweep_lines, write_sweep};
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

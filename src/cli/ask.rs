@@ -164,6 +164,8 @@ fn tell(answer: &Answer, gold: Option<&[String]>, (streamed, prompts): (bool, bo
 pub(super) struct Opened {
     pub(super) contenders: Vec<Contender>,
     pub(super) model: LanguageModel,
+    /// The name to find the model by later.
+    pub(super) model_name: String,
     pub(super) corpus: Corpus,
     pub(super) place: Option<AdapterPlace>,
     index: Option<Index>,
@@ -208,8 +210,9 @@ impl Opened {
         };
         let load = |place: &AdapterPlace| Adapter::load(&place.folder, model.decoder.config());
         let adapter = place.as_ref().map(load).transpose()?;
+        let model_name = files.lasting_name();
         let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
-        Ok(Self { contenders, model, corpus, place, index, form, adapter })
+        Ok(Self { contenders, model, model_name, corpus, place, index, form, adapter })
     }
 
     /// The form that suits the model, with another number of passages where one is wished.

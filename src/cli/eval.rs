@@ -3,6 +3,7 @@
 mod task;
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -13,11 +14,11 @@ use super::open::AdapterFlags;
 use super::progress::Progress;
 use super::{Common, cancel_on_signals, say, say_json};
 use crate::cancel::Cancel;
-use crate::corpus::Wording;
+use crate::corpus::{Corpus, Wording};
 use crate::error::Error;
 use crate::files::write_whole;
 use crate::lab::scoreboard::{ANSWER_TOKENS, Outcome, Scoreboard, examine, items};
-use crate::lab::{Contender, Desk, Forgetting, forgetting};
+use crate::lab::{BaseKnowledge, Contender, Desk, Forgetting, Tuned, forgetting};
 use crate::model::generate::Sampling;
 use crate::rag::Rerank;
 use crate::train::data::spread;
@@ -59,16 +60,19 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     {
         return task::run(args, common, (&opened, recipe, &examples), &cancel);
     }
-    let outcomes = examined(args, &opened, &wordings, &cancel)?;
+    let desk = Desk { rerank: args.rerank, ..desk(&opened, args.top) };
+    let asked = Asked { contenders: &opened.contenders, wordings: &wordings, sample: args.sample };
+    let tuned = opened.tuned(args.adapter.scale);
+    let outcomes = examined(&desk, &opened.corpus, asked, tuned, &cancel)?;
     if outcomes.is_empty() {
         let what = format!("{} has no question of these wordings", opened.corpus.name);
         return Err(Error::refused(what, "add facts.jsonl to the corpus, or name other wordings").into());
     }
     let board = Scoreboard::of(&outcomes);
-    let forgot = forgetting(&opened.model, opened.adapter())?;
-    let mut result = serde_json::to_value(&board)?;
-    result["forgetting"] = json!(forgot);
-    keep(&opened, &result, &outcomes)?;
+    let known = BaseKnowledge::of(&opened.model, &cancel)?;
+    let forgot = forgetting(&opened.model, &known, opened.adapter(), &cancel)?;
+    let result = result(&outcomes, Some(&forgot))?;
+    keep(&opened, &files(&result, &outcomes)?)?;
     if common.json {
         say_json(&result)?;
     } else {
@@ -89,51 +93,78 @@ fn contenders(args: &EvalArgs, common: &Common) -> anyhow::Result<Vec<String>> {
     Ok(Contender::ALL.into_iter().filter(fits).map(|contender| contender.name().to_owned()).collect())
 }
 
-fn examined(
-    args: &EvalArgs,
-    opened: &Opened,
-    wordings: &[Wording],
+/// What answers are scored with: greedy, with as many tokens as where answers are shown.
+pub(super) fn desk(opened: &Opened, top: Option<usize>) -> Desk<'_> {
+    let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
+    Desk { form: opened.form(top), sampling, ..opened.desk() }
+}
+
+/// Who is asked what.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) contenders: &'a [Contender],
+    pub(super) wordings: &'a [Wording],
+    /// Questions of each wording at most.
+    pub(super) sample: Option<usize>,
+}
+
+/// Puts the questions, with progress.
+pub(super) fn examined(
+    desk: &Desk,
+    corpus: &Corpus,
+    asked: Asked,
+    tuned: Option<Tuned>,
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Outcome>> {
-    let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
-    let form = opened.form(args.top);
-    let desk = Desk { form, rerank: args.rerank, sampling, ..opened.desk() };
     let mut progress = Progress::new();
     let mut outcomes = Vec::new();
-    for &contender in &opened.contenders {
-        for &wording in wordings {
-            let all = items(&opened.corpus, &[wording]);
-            let asked: Vec<_> = spread(&all, args.sample.unwrap_or(usize::MAX)).copied().collect();
+    for &contender in asked.contenders {
+        for &wording in asked.wordings {
+            let all = items(corpus, &[wording]);
+            let chosen: Vec<_> = spread(&all, asked.sample.unwrap_or(usize::MAX)).copied().collect();
             let mut watch = |done: usize| {
                 let (who, how) = (contender.name(), wording.name());
-                progress.update(&format!("{who} on {how} wordings: {done} of {}", asked.len()));
+                progress.update(&format!("{who} on {how} wordings: {done} of {}", chosen.len()));
             };
-            let tuned = opened.tuned(args.adapter.scale);
-            outcomes.extend(examine(&desk, (contender, &asked), tuned, cancel, &mut watch)?);
+            outcomes.extend(examine(desk, (contender, &chosen), tuned, cancel, &mut watch)?);
         }
     }
     Ok(outcomes)
 }
 
-/// Keeps the result with the run it is about: `report/eval.json`, and every answer with its prompt in
-/// `report/answers.jsonl`.
-fn keep(opened: &Opened, result: &Value, outcomes: &[Outcome]) -> anyhow::Result<()> {
+/// The scoreboard, and what was forgotten, as `eval.json` has them.
+pub(super) fn result(outcomes: &[Outcome], forgot: Option<&Forgetting>) -> anyhow::Result<Value> {
+    let mut result = serde_json::to_value(Scoreboard::of(outcomes))?;
+    if let Some(forgot) = forgot {
+        result["forgetting"] = json!(forgot);
+    }
+    Ok(result)
+}
+
+/// `eval.json`, and every answer with its prompt in `answers.jsonl`. The former last: where it is, all is.
+pub(super) fn files(result: &Value, outcomes: &[Outcome]) -> anyhow::Result<[(&'static str, String); 2]> {
     let mut lines = String::new();
     for outcome in outcomes {
         writeln!(lines, "{}", serde_json::to_string(outcome)?)?;
     }
-    keep_as(opened, &[("eval.json", format!("{result:#}\n")), ("answers.jsonl", lines)])
+    Ok([("answers.jsonl", lines), ("eval.json", format!("{result:#}\n"))])
 }
 
 /// Writes files into the run's report folder, if a run is meant.
-fn keep_as(opened: &Opened, files: &[(&str, String)]) -> anyhow::Result<()> {
+fn keep(opened: &Opened, files: &[(&str, String)]) -> anyhow::Result<()> {
     let Some((run, _)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else { return Ok(()) };
     let folder = run.join("report");
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    keep_in(&folder, files)?;
+    eprintln!("kept in {}", folder.display());
+    Ok(())
+}
+
+/// Writes files into a folder, which is made if missing.
+pub(super) fn keep_in(folder: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     for (name, text) in files {
         write_whole(&folder.join(name), text.as_bytes())?;
     }
-    eprintln!("kept in {}", folder.display());
     Ok(())
 }
 
@@ -178,10 +209,16 @@ fn table(board: &Scoreboard) -> String {
 
 fn forgetting_text(forgot: &Forgetting) -> String {
     let base = forgot.base_general_perplexity;
-    match forgot.tuned_general_perplexity {
-        Some(tuned) => {
-            format!("general text: perplexity {base:.2} for the base model, {tuned:.2} fine-tuned")
-        }
-        None => format!("general text: perplexity {base:.2} for the base model"),
+    let (n, n_base) = (forgot.n_quiz, forgot.base_quiz_right);
+    match (forgot.tuned_general_perplexity, forgot.tuned_quiz_right, forgot.kl_from_base) {
+        (Some(tuned), Some(n_tuned), Some(kl)) => format!(
+            "general text: perplexity {base:.2} for the base model, {tuned:.2} fine-tuned\n\
+             common knowledge: the base model answers {n_base} of {n} questions right, fine-tuned {n_tuned}\n\
+             on the base model's own answers the fine-tuned one departs from it by {kl:.3} nats per token (KL)"
+        ),
+        _ => format!(
+            "general text: perplexity {base:.2} for the base model\n\
+             common knowledge: it answers {n_base} of {n} questions right"
+        ),
     }
 }

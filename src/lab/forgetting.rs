@@ -1,13 +1,29 @@
 //! What did the model lose of what it knew before?
 
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
 use serde::Serialize;
 
+use super::quiz::quiz;
+use crate::cancel::Cancel;
+use crate::corpus::contains_gold;
 use crate::error::Result;
+use crate::kernels;
+use crate::model::generate::{Prompt, Sampling, generate};
 use crate::model::{Adapter, LanguageModel};
+use crate::train::batch::{Batch, Encoded};
 use crate::train::data::general_text;
 use crate::train::evaluate::mean_loss;
 
-/// How hard general text is for the base and for the fine-tuned model.
+/// Tokens of an answer to the quiz at most.
+const ANSWER_TOKENS: usize = 24;
+/// Questions of the quiz answered together.
+const TOGETHER: usize = 25;
+/// Answers whose next-token distributions are compared together: the logits of each of their tokens are there at once.
+const COMPARED: usize = 4;
+
+/// How much of what the base knows the fine-tuned model still knows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Forgetting {
     /// Passages of general text.
@@ -20,21 +36,118 @@ pub struct Forgetting {
     pub tuned_general_loss: Option<f64>,
     /// Its exponential.
     pub tuned_general_perplexity: Option<f64>,
+    /// Questions of common knowledge.
+    pub n_quiz: usize,
+    /// How many of them the base answers right.
+    pub base_quiz_right: usize,
+    /// How many the fine-tuned model answers right.
+    pub tuned_quiz_right: Option<usize>,
+    /// Mean KL divergence, in nats per token, of the fine-tuned model's next-token distributions from the base's, where
+    /// both read the base's own answers to the quiz.
+    pub kl_from_base: Option<f64>,
 }
 
-/// Measures the whole built-in probe of general text.
+/// What the base knows: measured once, compared with many adapters.
+#[derive(Debug, Clone)]
+pub struct BaseKnowledge {
+    texts: Vec<Encoded>,
+    general_loss: f64,
+    /// Prompts of the quiz with what is accepted.
+    asked: Vec<(Vec<u32>, Vec<String>)>,
+    n_right: usize,
+    /// The base's own answers, after their prompts.
+    answers: Vec<Encoded>,
+}
+
+impl BaseKnowledge {
+    /// Measures the whole built-in probe of general text, and asks the quiz.
+    ///
+    /// # Errors
+    /// When the arithmetic fails, or when cancelled.
+    pub fn of(model: &LanguageModel, cancel: &Cancel) -> Result<Self> {
+        let texts = general_text(model, usize::MAX)?;
+        let general_loss = mean_loss(&model.decoder, None, &texts)?;
+        let asked = quiz()?
+            .into_iter()
+            .map(|question| Ok((model.question_prompt(&question.question)?, question.answers)))
+            .collect::<Result<Vec<_>>>()?;
+        let written = answers(model, &asked, None, cancel)?;
+        let n_right = n_right(model, &asked, &written)?;
+        let own = |((prompt, _), answer): (&(Vec<u32>, Vec<String>), Vec<u32>)| Encoded {
+            first_supervised: prompt.len(),
+            tokens: [prompt.as_slice(), &answer].concat(),
+        };
+        let answers = asked.iter().zip(written).map(own).filter(|answer| answer.n_supervised() > 0).collect();
+        Ok(Self { texts, general_loss, asked, n_right, answers })
+    }
+}
+
+/// Compares the fine-tuned model with what the base knows.
 ///
 /// # Errors
-/// When the arithmetic fails.
-pub fn forgetting(model: &LanguageModel, adapter: Option<&Adapter>) -> Result<Forgetting> {
-    let texts = general_text(model, usize::MAX)?;
-    let base = mean_loss(&model.decoder, None, &texts)?;
-    let tuned = adapter.map(|adapter| mean_loss(&model.decoder, Some(adapter), &texts)).transpose()?;
+/// When the arithmetic fails, or when cancelled.
+pub fn forgetting(
+    model: &LanguageModel,
+    known: &BaseKnowledge,
+    adapter: Option<&Adapter>,
+    cancel: &Cancel,
+) -> Result<Forgetting> {
+    let tuned = adapter.map(|adapter| mean_loss(&model.decoder, Some(adapter), &known.texts)).transpose()?;
+    let right = |adapter| n_right(model, &known.asked, &answers(model, &known.asked, Some(adapter), cancel)?);
     Ok(Forgetting {
-        n_texts: texts.len(),
-        base_general_loss: base,
-        base_general_perplexity: base.exp(),
+        n_texts: known.texts.len(),
+        base_general_loss: known.general_loss,
+        base_general_perplexity: known.general_loss.exp(),
         tuned_general_loss: tuned,
         tuned_general_perplexity: tuned.map(f64::exp),
+        n_quiz: known.asked.len(),
+        base_quiz_right: known.n_right,
+        tuned_quiz_right: adapter.map(right).transpose()?,
+        kl_from_base: adapter.map(|adapter| departure(model, adapter, &known.answers, cancel)).transpose()?,
     })
+}
+
+fn answers(
+    model: &LanguageModel,
+    asked: &[(Vec<u32>, Vec<String>)],
+    adapter: Option<&Adapter>,
+    cancel: &Cancel,
+) -> Result<Vec<Vec<u32>>> {
+    let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
+    let lora = adapter.map(|adapter| (adapter, 1.0));
+    let mut written = Vec::with_capacity(asked.len());
+    for group in asked.chunks(TOGETHER) {
+        let prompts: Vec<_> = group.iter().map(|(tokens, _)| Prompt { tokens, lora }).collect();
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        written.extend(generate(&model.decoder, &prompts, (&sampling, &model.stop), cancel, go_on)?);
+    }
+    Ok(written)
+}
+
+fn n_right(model: &LanguageModel, asked: &[(Vec<u32>, Vec<String>)], written: &[Vec<u32>]) -> Result<usize> {
+    let mut n = 0;
+    for ((_, gold), tokens) in asked.iter().zip(written) {
+        n += usize::from(contains_gold(&model.tokenizer.decode(tokens)?, gold));
+    }
+    Ok(n)
+}
+
+/// The mean divergence over all tokens of the texts, each counted once.
+fn departure(model: &LanguageModel, adapter: &Adapter, texts: &[Encoded], cancel: &Cancel) -> Result<f64> {
+    let decoder = &model.decoder;
+    let (mut sum, mut n) = (0.0, 0);
+    for group in texts.chunks(COMPARED) {
+        cancel.check()?;
+        let batch = Batch::pack(group);
+        let read = |lora| -> Result<Tensor> {
+            let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
+            let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
+            Ok(hidden.detach().index_select(&rows, 0)?)
+        };
+        let (base, tuned) = (read(None)?, read(Some((adapter, 1.0)))?);
+        let mean = kernels::kl_divergence(&base, &tuned, decoder.head())?.to_scalar::<f32>()?;
+        sum += f64::from(mean) * batch.rows.len() as f64;
+        n += batch.rows.len();
+    }
+    Ok(if n == 0 { 0.0 } else { sum / n as f64 })
 }

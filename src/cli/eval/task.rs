@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{EvalArgs, forgetting_text, keep_as};
+use super::{EvalArgs, forgetting_text, keep};
 use crate::cancel::Cancel;
 use crate::cli::ask::Opened;
 use crate::cli::progress::Progress;
 use crate::cli::{Common, open, say, say_json};
 use crate::corpus::Examples;
 use crate::hub::Store;
-use crate::lab::{SHOTS, TaskDesk, TaskScore, do_task, forgetting};
+use crate::lab::{BaseKnowledge, SHOTS, TaskDesk, TaskScore, do_task, forgetting};
 use crate::train::Recipe;
 use crate::train::data::spread;
 
@@ -36,13 +36,14 @@ pub(super) fn run(
         };
         scores.push(do_task(&desk, (contender, &asked), cancel, &mut watch)?);
     }
-    let forgot = forgetting(&opened.model, opened.adapter())?;
+    let known = BaseKnowledge::of(&opened.model, cancel)?;
+    let forgot = forgetting(&opened.model, &known, opened.adapter(), cancel)?;
     let result = json!({"task": recipe.name(), "contenders": in_short(&scores), "forgetting": forgot});
     let mut answers = String::new();
     for score in &scores {
         writeln!(answers, "{}", serde_json::to_string(score)?)?;
     }
-    keep_as(opened, &[("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)])?;
+    keep(opened, &[("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)])?;
     if common.json {
         say_json(&result)?;
     } else {

@@ -1,0 +1,469 @@
+//! What do many runs say together, each with other settings or another seed?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::contender::Contender;
+use super::statistics::{paired_bootstrap, wilson};
+use crate::corpus::Wording;
+use crate::train::{Recipe, TrainConfig};
+
+/// Resamples behind an interval of a difference, and their seed.
+const N_RESAMPLES: usize = 10_000;
+const SEED: u64 = 0;
+
+/// Which settings a sweep goes through: every combination, as often as there are seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grid {
+    /// What is trained on.
+    pub recipes: Vec<Recipe>,
+    /// LoRA ranks.
+    pub ranks: Vec<usize>,
+    /// Trained wordings of each fact; a recipe that uses none has no such setting.
+    pub wordings: Vec<usize>,
+    /// Shares of general text.
+    pub replays: Vec<f64>,
+    /// Runs of each combination.
+    pub n_seeds: usize,
+}
+
+/// One combination of settings, without the seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// What is trained on.
+    pub recipe: Recipe,
+    /// LoRA rank.
+    pub rank: usize,
+    /// Trained wordings of each fact, where the recipe uses them.
+    pub wordings: Option<usize>,
+    /// Share of general text.
+    pub replay: f64,
+}
+
+impl Grid {
+    /// Every combination once.
+    pub fn variants(&self) -> Vec<Variant> {
+        let mut all: Vec<Variant> = Vec::new();
+        for &recipe in &self.recipes {
+            let given: Vec<Option<usize>> = match recipe {
+                Recipe::Qa => self.wordings.iter().copied().map(Some).collect(),
+                _ => vec![None],
+            };
+            for &rank in &self.ranks {
+                for &wordings in &given {
+                    for &replay in &self.replays {
+                        let variant = Variant { recipe, rank, wordings, replay };
+                        if !all.contains(&variant) {
+                            all.push(variant);
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Variant {
+    /// In words, as a table names it.
+    pub fn told(&self) -> String {
+        let Self { recipe, rank, wordings, replay } = self;
+        let wordings = match wordings {
+            Some(1) => ", 1 wording".to_owned(),
+            Some(n) => format!(", {n} wordings"),
+            None => String::new(),
+        };
+        let replay = if *replay > 0.0 { format!(", {:.0} % replay", replay * 100.0) } else { String::new() };
+        format!("{}, rank {rank}{wordings}{replay}", recipe.name())
+    }
+
+    /// The name of a run's folder.
+    pub fn folder(&self, seed: u64) -> String {
+        let wordings = self.wordings.map_or(String::new(), |n| format!("-wordings{n}"));
+        format!("{}-rank{}{wordings}-replay{}-seed{seed}", self.recipe.name(), self.rank, self.replay)
+    }
+
+    /// The settings of a run.
+    pub fn config(&self, common: &TrainConfig, seed: u64) -> TrainConfig {
+        let mut config = TrainConfig { recipe: self.recipe, replay: self.replay, seed, ..common.clone() };
+        config.wordings = self.wordings;
+        config.lora.rank = self.rank;
+        config.lora.alpha = 2.0 * self.rank as f64;
+        config
+    }
+
+    /// The one setting in which two combinations differ, as `(what, mine, the other's)`; `None` where they differ in
+    /// none or in several.
+    fn only_difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let wordings = |v: &Self| v.wordings.map_or_else(|| "none".to_owned(), |n| n.to_string());
+        let replay = |v: &Self| format!("{:.0} %", v.replay * 100.0);
+        let sides = [
+            ("wordings", wordings(self), wordings(other)),
+            ("replay", replay(self), replay(other)),
+            ("rank", self.rank.to_string(), other.rank.to_string()),
+        ];
+        let mut differing = sides.into_iter().filter(|(_, mine, theirs)| mine != theirs);
+        let only = differing.next().filter(|_| self.recipe == other.recipe)?;
+        differing.next().is_none().then_some(only)
+    }
+}
+
+/// One answer, as `answers.jsonl` keeps it: what is needed to count it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Mark {
+    /// Who answered.
+    pub contender: Contender,
+    /// The fact's id.
+    pub fact: String,
+    /// How the question relates to the training data.
+    pub wording: Wording,
+    /// The question.
+    pub question: String,
+    /// Whether it was right.
+    pub contains: bool,
+    /// How the answer is broken, if it is.
+    pub degenerate: Option<String>,
+}
+
+/// One finished run of a combination.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SweptRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Its answers.
+    pub marks: Vec<Mark>,
+    /// Perplexity of general text after it.
+    pub general_perplexity: f64,
+    /// Divergence from the base on the base's own answers, in nats per token.
+    pub kl_from_base: f64,
+    /// Questions of common knowledge right after it.
+    pub quiz_right: usize,
+    /// Seconds of training, measurements included.
+    pub train_s: f64,
+}
+
+/// A share of right answers, over all seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Share {
+    /// Questions asked; one that was asked after each of several seeds counts once.
+    pub n: usize,
+    /// Share of answers that are right, over all seeds.
+    pub contains: f64,
+    /// Wilson's 95 % interval for `n` questions, so that more seeds do not make it look surer than its questions allow.
+    pub ci95: [f64; 2],
+    /// The lowest and the highest share of a single seed.
+    pub by_seed: [f64; 2],
+    /// Share of broken answers.
+    pub degenerate: f64,
+}
+
+impl Share {
+    /// Counts the answers of several runs to the same questions; `None` where there is none.
+    pub fn of(runs: &[Vec<&Mark>]) -> Option<Self> {
+        let of_run = |marks: &Vec<&Mark>| {
+            let right = marks.iter().filter(|mark| mark.contains).count();
+            right as f64 / marks.len().max(1) as f64
+        };
+        let all: Vec<&Mark> = runs.iter().flatten().copied().collect();
+        let n = all.iter().map(|mark| (&mark.fact, &mark.question)).collect::<BTreeSet<_>>().len();
+        if n == 0 {
+            return None;
+        }
+        let shares: Vec<f64> = runs.iter().filter(|marks| !marks.is_empty()).map(of_run).collect();
+        let share = |count: usize| count as f64 / all.len() as f64;
+        let contains = share(all.iter().filter(|mark| mark.contains).count());
+        let (low, high) = wilson((contains * n as f64).round() as usize, n);
+        Some(Self {
+            n,
+            contains,
+            ci95: [low, high],
+            by_seed: [shares.iter().copied().fold(1.0, f64::min), shares.iter().copied().fold(0.0, f64::max)],
+            degenerate: share(all.iter().filter(|mark| mark.degenerate.is_some()).count()),
+        })
+    }
+}
+
+/// The mean over seeds, with the lowest and the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// The mean.
+    pub mean: f64,
+    /// The lowest and the highest.
+    pub range: [f64; 2],
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let n = values.clone().count().max(1) as f64;
+        let range = [values.clone().fold(f64::INFINITY, f64::min), values.clone().fold(0.0, f64::max)];
+        Self { mean: values.sum::<f64>() / n, range }
+    }
+}
+
+/// What no run changes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Base {
+    /// What each contender answered right.
+    pub recall: BTreeMap<Contender, BTreeMap<Wording, Share>>,
+    /// Perplexity of general text.
+    pub general_perplexity: Option<f64>,
+    /// Questions of common knowledge answered right.
+    pub quiz_right: Option<usize>,
+    /// Of so many.
+    pub n_quiz: usize,
+}
+
+/// Everything a sweep found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sweep {
+    /// The settings gone through.
+    pub grid: Grid,
+    /// The model.
+    pub model: String,
+    /// The corpus's name.
+    pub corpus: String,
+    /// Its SHA-256.
+    pub corpus_digest: String,
+    /// The kernels that did the arithmetic.
+    pub kernels: String,
+    /// The version of lorascope.
+    pub version: String,
+    /// Runs there will be in all.
+    pub n_planned: usize,
+    /// What no run changes.
+    pub base: Base,
+    /// A row a combination.
+    pub rows: Vec<Row>,
+    /// The differences worth telling.
+    pub differences: Vec<Difference>,
+    /// Seconds of training in all.
+    pub train_s: f64,
+}
+
+/// One row of a sweep's table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The settings.
+    pub variant: Variant,
+    /// Runs that are finished and measured.
+    pub n_runs: usize,
+    /// What each contender answered right.
+    pub recall: BTreeMap<Contender, BTreeMap<Wording, Share>>,
+    /// Perplexity of general text.
+    pub general_perplexity: Spread,
+    /// Divergence from the base, in nats per token.
+    pub kl_from_base: Spread,
+    /// Questions of common knowledge answered right.
+    pub quiz_right: Spread,
+    /// Seconds of training.
+    pub train_s: Spread,
+}
+
+impl Row {
+    /// Sums up the runs of a combination; `None` where none is finished.
+    pub fn of(variant: &Variant, runs: &[SweptRun]) -> Option<Self> {
+        let spread = |of: fn(&SweptRun) -> f64| Spread::of(runs.iter().map(of));
+        let marks: Vec<&[Mark]> = runs.iter().map(|run| run.marks.as_slice()).collect();
+        (!runs.is_empty()).then(|| Self {
+            variant: variant.clone(),
+            n_runs: runs.len(),
+            recall: shares(&marks),
+            general_perplexity: spread(|run| run.general_perplexity),
+            kl_from_base: spread(|run| run.kl_from_base),
+            quiz_right: spread(|run| run.quiz_right as f64),
+            train_s: spread(|run| run.train_s),
+        })
+    }
+}
+
+/// What each contender answered right, by wording, over several runs.
+pub fn shares(runs: &[&[Mark]]) -> BTreeMap<Contender, BTreeMap<Wording, Share>> {
+    let mut all: BTreeMap<Contender, BTreeMap<Wording, Share>> = BTreeMap::new();
+    for contender in Contender::ALL {
+        for wording in Wording::ALL {
+            let fits = |m: &&Mark| m.contender == contender && m.wording == wording;
+            let own: Vec<Vec<&Mark>> = runs.iter().map(|marks| marks.iter().filter(fits).collect()).collect();
+            if let Some(share) = Share::of(&own) {
+                all.entry(contender).or_default().insert(wording, share);
+            }
+        }
+    }
+    all
+}
+
+/// A difference between two ways, on questions that both answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// What is compared with what.
+    pub what: String,
+    /// The questions.
+    pub wording: Wording,
+    /// The first's share of right answers less the second's.
+    pub difference: f64,
+    /// Its 95 % interval by the paired bootstrap, whole facts being drawn.
+    pub ci95: [f64; 2],
+}
+
+impl Difference {
+    /// Compares what `first` and `second` made of the same questions, seed by seed; `None` where they share none.
+    fn of(what: String, wording: Wording, pairs: &[(Vec<&Mark>, Vec<&Mark>)]) -> Option<Self> {
+        let mut by_fact: BTreeMap<&str, Vec<(bool, bool)>> = BTreeMap::new();
+        for (first, second) in pairs {
+            let answered: BTreeMap<_, bool> =
+                second.iter().map(|mark| ((&mark.fact, &mark.question), mark.contains)).collect();
+            for mark in first {
+                if let Some(&other) = answered.get(&(&mark.fact, &mark.question)) {
+                    by_fact.entry(&mark.fact).or_default().push((mark.contains, other));
+                }
+            }
+        }
+        let pairs: Vec<Vec<(bool, bool)>> = by_fact.into_values().collect();
+        let n: usize = pairs.iter().map(Vec::len).sum();
+        let gained: i64 = pairs.iter().flatten().map(|pair| i64::from(pair.0) - i64::from(pair.1)).sum();
+        let (low, high) = paired_bootstrap(&pairs, SEED, N_RESAMPLES);
+        (n > 0).then(|| Self { what, wording, difference: gained as f64 / n as f64, ci95: [low, high] })
+    }
+
+    /// In words.
+    pub fn told(&self) -> String {
+        let [low, high] = self.ci95.map(|bound| bound * 100.0);
+        let points = format!("{:+.0} points ({low:+.0} to {high:+.0})", self.difference * 100.0);
+        let verdict = if low > 0.0 || high < 0.0 { "" } else { ": no difference can be told" };
+        format!("{}, {}: {points}{verdict}", self.what, self.wording.name())
+    }
+}
+
+/// The differences worth telling: combinations that differ in one setting alone, on unseen questions; and each
+/// combination against base + RAG, on unseen and two-hop ones. `untuned` is what the contenders answered that no run
+/// changes.
+pub fn differences(runs: &[(Variant, Vec<SweptRun>)], untuned: &[Mark]) -> Vec<Difference> {
+    let of = |marks: &'_ [Mark], contender, wording| -> Vec<Mark> {
+        marks.iter().filter(|m| m.contender == contender && m.wording == wording).cloned().collect()
+    };
+    let mut all = Vec::new();
+    for (i, (one, of_one)) in runs.iter().enumerate() {
+        for (other, of_other) in &runs[i + 1..] {
+            // The larger setting first, as they are usually given the other way round.
+            let Some((what, mine, theirs)) = other.only_difference(one) else { continue };
+            let label = format!("{}: {what} {mine} against {theirs}", one.told());
+            let paired: Vec<(Vec<Mark>, Vec<Mark>)> = of_other
+                .iter()
+                .filter_map(|run| Some((run, of_one.iter().find(|one| one.seed == run.seed)?)))
+                .map(|(a, b)| {
+                    let unseen = |run: &SweptRun| of(&run.marks, Contender::Tuned, Wording::Unseen);
+                    (unseen(a), unseen(b))
+                })
+                .collect();
+            all.extend(Difference::of(label, Wording::Unseen, &borrowed(&paired)));
+        }
+    }
+    for (variant, of_variant) in runs {
+        for wording in [Wording::Unseen, Wording::TwoHop] {
+            let label = format!("base+rag against {}", variant.told());
+            let rag = of(untuned, Contender::BaseRag, wording);
+            let paired: Vec<(Vec<Mark>, Vec<Mark>)> = of_variant
+                .iter()
+                .map(|run| (rag.clone(), of(&run.marks, Contender::Tuned, wording)))
+                .collect();
+            all.extend(Difference::of(label, wording, &borrowed(&paired)));
+        }
+    }
+    all
+}
+
+fn borrowed(pairs: &[(Vec<Mark>, Vec<Mark>)]) -> Vec<(Vec<&Mark>, Vec<&Mark>)> {
+    pairs.iter().map(|(a, b)| (a.iter().collect(), b.iter().collect())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Grid {
+        Grid {
+            recipes: vec![Recipe::Documents, Recipe::Qa],
+            ranks: vec![16],
+            wordings: vec![1, 3],
+            replays: vec![0.0, 0.1],
+            n_seeds: 3,
+        }
+    }
+
+    fn mark(contender: Contender, i: usize, contains: bool) -> Mark {
+        Mark {
+            contender,
+            fact: format!("fact{i}"),
+            wording: Wording::Unseen,
+            question: format!("question {i}"),
+            contains,
+            degenerate: (i == 0).then(|| "empty".to_owned()),
+        }
+    }
+
+    fn run(seed: u64, n_right: usize) -> SweptRun {
+        SweptRun {
+            seed,
+            marks: (0..10).map(|i| mark(Contender::Tuned, i, i < n_right)).collect(),
+            general_perplexity: 30.0 + seed as f64,
+            kl_from_base: 0.1,
+            quiz_right: 40,
+            train_s: 60.0,
+        }
+    }
+
+    fn close(a: [f64; 2], b: [f64; 2]) {
+        assert!((a[0] - b[0]).abs() < 1e-12 && (a[1] - b[1]).abs() < 1e-12, "{a:?} {b:?}");
+    }
+
+    #[test]
+    fn a_recipe_without_wordings_is_run_once_for_all_of_them() {
+        let variants = grid().variants();
+        let told: Vec<String> = variants.iter().map(Variant::told).collect();
+        assert_eq!(told[0], "documents, rank 16");
+        assert_eq!(told[1], "documents, rank 16, 10 % replay");
+        assert_eq!(told[2], "qa, rank 16, 1 wording");
+        assert_eq!(variants.len(), 6);
+        let folders: BTreeSet<String> =
+            variants.iter().flat_map(|v| (1..=3).map(move |seed| v.folder(seed))).collect();
+        assert_eq!(folders.len(), 18);
+        assert!(folders.contains("qa-rank16-wordings3-replay0.1-seed2"));
+    }
+
+    #[test]
+    fn more_seeds_make_no_surer_interval_than_their_questions() {
+        let one = Row::of(&grid().variants()[2], &[run(1, 5)]).unwrap();
+        let three = Row::of(&grid().variants()[2], &[run(1, 5), run(2, 4), run(3, 6)]).unwrap();
+        let share = |row: &Row| row.recall[&Contender::Tuned][&Wording::Unseen];
+        assert_eq!((share(&one).n, share(&three).n), (10, 10));
+        assert!((share(&three).contains - 0.5).abs() < 1e-12);
+        close(share(&one).ci95, share(&three).ci95);
+        close(share(&three).by_seed, [0.4, 0.6]);
+        assert!((share(&three).degenerate - 0.1).abs() < 1e-12);
+        assert_eq!(three.general_perplexity, Spread { mean: 32.0, range: [31.0, 33.0] });
+        assert_eq!(Row::of(&grid().variants()[2], &[]), None);
+    }
+
+    #[test]
+    fn combinations_that_differ_in_one_setting_are_compared_and_all_with_retrieval() {
+        let variants = grid().variants();
+        let runs: Vec<(Variant, Vec<SweptRun>)> = vec![
+            (variants[2].clone(), vec![run(1, 2), run(2, 2)]),
+            (variants[4].clone(), vec![run(1, 9), run(2, 9)]),
+        ];
+        let untuned: Vec<Mark> = (0..10).map(|i| mark(Contender::BaseRag, i, true)).collect();
+        let all = differences(&runs, &untuned);
+        let told: Vec<String> = all.iter().map(Difference::told).collect();
+        assert_eq!(all.len(), 3, "{told:?}");
+        assert!(
+            told[0].starts_with("qa, rank 16, 1 wording: wordings 3 against 1, unseen: +70 points"),
+            "{told:?}"
+        );
+        assert!(all[0].ci95[0] > 0.0 && all[0].ci95[1] < 1.0);
+        assert!(
+            told[2].starts_with("base+rag against qa, rank 16, 3 wordings, unseen: +10 points"),
+            "{told:?}"
+        );
+        assert!(told[2].ends_with("no difference can be told"), "{told:?}");
+    }
+}
