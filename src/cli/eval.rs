@@ -17,8 +17,8 @@ use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Wording};
 use crate::error::Error;
 use crate::files::write_whole;
-use crate::lab::scoreboard::{ANSWER_TOKENS, Outcome, Scoreboard, examine, items};
-use crate::lab::{BaseKnowledge, Contender, Desk, Forgetting, Tuned, forgetting};
+use crate::lab::scoreboard::{ANSWER_TOKENS, Outcome, Scoreboard, comparisons, examine, items};
+use crate::lab::{BaseKnowledge, Comparison, Contender, Desk, Forgetting, Tuned, Verdict, forgetting};
 use crate::model::generate::Sampling;
 use crate::rag::Rerank;
 use crate::train::data::spread;
@@ -77,6 +77,9 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
         say_json(&result)?;
     } else {
         say(table(&board))?;
+        for comparison in comparisons(&outcomes).iter().filter(|c| c.verdict != Verdict::Undecided) {
+            say(comparison)?;
+        }
         say(forgetting_text(&forgot))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -135,6 +138,13 @@ pub(super) fn examined(
 /// The scoreboard, and what was forgotten, as `eval.json` has them.
 pub(super) fn result(outcomes: &[Outcome], forgot: Option<&Forgetting>) -> anyhow::Result<Value> {
     let mut result = serde_json::to_value(Scoreboard::of(outcomes))?;
+    let told = |comparison: &Comparison| {
+        let mut value = serde_json::to_value(comparison)?;
+        value["words"] = json!(comparison.to_string());
+        Ok(value)
+    };
+    let compared = comparisons(outcomes).iter().map(told).collect::<serde_json::Result<Vec<_>>>()?;
+    result["comparisons"] = json!(compared);
     if let Some(forgot) = forgot {
         result["forgetting"] = json!(forgot);
     }

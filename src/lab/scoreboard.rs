@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::answer::prompt_of;
 use super::{Brief, Contender, Desk, Tuned};
-use super::{Degeneration, abstains, degeneration, exact_match, f1, wilson};
+use super::{Comparison, Degeneration, Gold, abstains, compare, degeneration, exact_match, f1, gold, wilson};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording, contains_gold};
 use crate::error::Result;
@@ -70,6 +70,8 @@ pub struct Outcome {
     pub f1: f64,
     /// How the answer is broken, if it is.
     pub degenerate: Option<Degeneration>,
+    /// How likely the contender holds the first accepted answer to be, after the same prompt; `None` where there is none.
+    pub gold_answer: Option<Gold>,
 }
 
 /// Puts questions to one contender. `watch` hears how many are answered.
@@ -92,9 +94,19 @@ pub fn examine(
         let go_on = &mut |_, _| ControlFlow::Continue(());
         let model = desk.model;
         let written = generate(&model.decoder, &prompts, (&desk.sampling, &model.stop), cancel, go_on)?;
-        for ((item, brief), tokens) in group.iter().zip(briefs).zip(written) {
+        let first = |item: &Item| item.question.answers.first().cloned();
+        let known: Vec<_> = group.iter().map(first).collect();
+        let shown: Vec<_> = prompts
+            .iter()
+            .zip(&known)
+            .filter_map(|(prompt, gold)| Some((prompt, gold.as_deref()?)))
+            .collect();
+        let mut likely = gold(model, &shown)?.into_iter();
+        drop(prompts);
+        for (((item, brief), tokens), known) in group.iter().zip(briefs).zip(written).zip(&known) {
             let text = model.tokenizer.decode(&tokens)?.trim().to_owned();
-            outcomes.push(scored(item, brief, text));
+            let gold_answer = known.as_ref().and_then(|_| likely.next());
+            outcomes.push(scored(item, brief, (text, gold_answer)));
         }
     }
     watch(outcomes.len());
@@ -107,7 +119,7 @@ fn brief(desk: &Desk, contender: Contender, item: &Item) -> Result<Brief> {
     desk.brief(contender, question, &passages)
 }
 
-fn scored(item: &Item, brief: Brief, text: String) -> Outcome {
+fn scored(item: &Item, brief: Brief, (text, gold_answer): (String, Option<Gold>)) -> Outcome {
     let gold = item.question.answers.clone();
     let best = brief.passages.first();
     let is_right = |document: &String| item.documents.contains(document);
@@ -121,6 +133,7 @@ fn scored(item: &Item, brief: Brief, text: String) -> Outcome {
         exact: abstained || exact_match(&text, &gold),
         f1: if abstained { 1.0 } else { f1(&text, &gold) },
         degenerate: degeneration(&text),
+        gold_answer,
         right_passage_first: brief
             .contender
             .retrieves()
@@ -147,24 +160,33 @@ pub struct Tally {
     pub ci95: [f64; 2],
     /// Share of broken answers.
     pub degenerate: f64,
+    /// Mean of the log-probabilities, in nats a token, of the accepted answers.
+    pub gold_log_prob: Option<f64>,
+    /// The median of their worst ranks.
+    pub gold_rank: Option<usize>,
 }
 
 impl Tally {
     /// Counts outcomes; `None` where there is none.
     pub fn of<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Option<Self> {
         let (mut n, mut right, mut exact, mut broken, mut f1) = (0, 0, 0, 0, 0.0);
+        let mut likely: Vec<Gold> = Vec::new();
         for outcome in outcomes {
             n += 1;
             right += usize::from(outcome.contains);
             exact += usize::from(outcome.exact);
             broken += usize::from(outcome.degenerate.is_some());
             f1 += outcome.f1;
+            likely.extend(outcome.gold_answer);
         }
         if n == 0 {
             return None;
         }
         let share = |count: usize| count as f64 / n as f64;
         let (low, high) = wilson(right, n);
+        let sum: f64 = likely.iter().map(|gold| gold.log_prob).sum();
+        let mut ranks: Vec<usize> = likely.iter().map(|gold| gold.rank).collect();
+        ranks.sort_unstable();
         Some(Self {
             n,
             contains: share(right),
@@ -172,6 +194,8 @@ impl Tally {
             f1: f1 / n as f64,
             ci95: [low, high],
             degenerate: share(broken),
+            gold_log_prob: (!likely.is_empty()).then(|| sum / likely.len() as f64),
+            gold_rank: ranks.get(ranks.len() / 2).copied(),
         })
     }
 }
@@ -239,6 +263,28 @@ impl Scoreboard {
         }
         board
     }
+}
+
+/// Every two contenders on the questions that both answered, by wording: who is better, as far as can be told.
+pub fn comparisons(outcomes: &[Outcome]) -> Vec<Comparison> {
+    let mut all = Vec::new();
+    for wording in Wording::ALL {
+        let of = |contender: Contender| -> BTreeMap<(&str, &str), bool> {
+            let own = outcomes.iter().filter(|o| o.contender == contender && o.wording == wording);
+            own.map(|o| ((o.fact.as_str(), o.question.as_str()), o.contains)).collect()
+        };
+        for (i, first) in Contender::ALL.into_iter().enumerate() {
+            for second in Contender::ALL.into_iter().skip(i + 1) {
+                let (one, other) = (of(first), of(second));
+                let pairs: Vec<_> =
+                    one.iter().filter_map(|(asked, right)| Some((*right, *other.get(asked)?))).collect();
+                if !pairs.is_empty() {
+                    all.push(compare(first, second, Some(wording), &pairs));
+                }
+            }
+        }
+    }
+    all
 }
 
 /// How many of these questions an untuned contender answers right.

@@ -59,6 +59,10 @@ fn colours() -> String {
 fn written(block: &Block) -> Result<String> {
     Ok(match block {
         Block::Text(text) => format!("<p>{}</p>\n", escaped(text)),
+        Block::List(items) => {
+            let item = |item: &String| format!("<li>{}</li>\n", escaped(item));
+            format!("<ul>\n{}</ul>\n", items.iter().map(item).collect::<Vec<_>>().concat())
+        }
         Block::Picture(_, chart) => figure(chart)?,
         Block::Table(table) => self::table(table),
         Block::Code(code) => format!("<pre><code>{}</code></pre>\n", escaped(code)),

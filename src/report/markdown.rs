@@ -20,6 +20,9 @@ pub(super) fn text(page: &Page) -> String {
 fn written(block: &Block) -> String {
     match block {
         Block::Text(text) => plain(text),
+        Block::List(items) => {
+            items.iter().map(|item| format!("- {}", plain(item))).collect::<Vec<_>>().join("\n")
+        }
         Block::Picture(name, chart) => format!("![{}]({name}.png)", plain(&chart.told())),
         Block::Table(table) => self::table(table),
         Block::Code(code) => format!("```sh\n{code}\n```"),

@@ -27,6 +27,8 @@ pub(super) struct Section {
 /// A piece of a section.
 pub(super) enum Block {
     Text(String),
+    /// Short sentences, one under the other.
+    List(Vec<String>),
     /// A chart, with the name of its files without extension.
     Picture(&'static str, Box<Chart>),
     Table(Table),

@@ -29,12 +29,18 @@ pub(super) struct Score {
     pub(super) ci95: Option<[f64; 2]>,
     /// Answers that repeat themselves or say nothing.
     pub(super) degenerate: Option<f64>,
+    /// Mean log-probability of the right answers, in nats a token.
+    pub(super) gold_log_prob: Option<f64>,
+    /// The median of the worst rank of any of their tokens.
+    pub(super) gold_rank: Option<usize>,
 }
 
 /// All scores, and what was forgotten.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scoreboard {
     scores: BTreeMap<(Contender, Wording), Score>,
+    /// Who is better than whom on which questions, in words.
+    pub(super) comparisons: Vec<String>,
     /// Name and value of each measurement of what was forgotten.
     pub(super) forgetting: Vec<(String, Value)>,
 }
@@ -71,9 +77,11 @@ impl Scoreboard {
                 }
             }
         }
+        let told = |comparison: &Value| Some(comparison["words"].as_str()?.to_owned());
+        let comparisons = value["comparisons"].as_array().into_iter().flatten().filter_map(told).collect();
         let mut forgetting = Vec::new();
         flatten("", &value["forgetting"], &mut forgetting);
-        Ok(Self { scores, forgetting })
+        Ok(Self { scores, comparisons, forgetting })
     }
 
     /// A contender's score on a wording, if it was asked.

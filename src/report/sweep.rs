@@ -74,7 +74,7 @@ fn page(sweep: &Sweep, charts: Vec<(&'static str, Chart)>) -> Page {
                 that was asked after each of several seeds counts once in it, so that more seeds do not make it look \
                 surer than its questions allow. Of what was forgotten, the mean over the seeds with the lowest and the \
                 highest.";
-    let differences: Vec<Block> = sweep.differences.iter().map(|d| Block::Text(d.told())).collect();
+    let differences: Vec<String> = sweep.differences.iter().map(Difference::told).collect();
     let mut sections = vec![Section {
         heading: "Recall and forgetting",
         blocks: vec![Block::Text(told.to_owned()), Block::Table(table(sweep))],
@@ -82,7 +82,7 @@ fn page(sweep: &Sweep, charts: Vec<(&'static str, Chart)>) -> Page {
     if !differences.is_empty() {
         let told = "In points of recall, on the same questions, with the 95 % interval of the paired bootstrap (whole \
                     facts are drawn). Where it holds nought, no difference can be told.";
-        let blocks = std::iter::once(Block::Text(told.to_owned())).chain(differences).collect();
+        let blocks = vec![Block::Text(told.to_owned()), Block::List(differences)];
         sections.push(Section { heading: "Differences", blocks });
     }
     let pictured = charts.into_iter().filter(|(_, chart)| !chart.is_empty());

@@ -69,7 +69,17 @@ pub(super) fn scoreboard(board: &Scoreboard) -> Vec<Block> {
         ),
         Block::Table(overview(board)),
         Block::Table(details(board)),
+        Block::Text(
+            "Nats a token: the mean log-probability of the right answer after the same prompt. Rank: how far down the \
+             vocabulary its worst token stands, the median over the questions; at 1 the model writes it by itself."
+                .to_owned(),
+        ),
     ];
+    if !board.comparisons.is_empty() {
+        let told = "Two contenders on the same questions, by McNemar's exact test; a difference counts below p = 0.05.";
+        blocks.push(Block::Text(told.to_owned()));
+        blocks.push(Block::List(board.comparisons.clone()));
+    }
     if !board.forgetting.is_empty() {
         let rows = board.forgetting.iter().map(|(name, value)| (name.as_str(), Cell::text(plain(value))));
         blocks.push(Block::Table(Table::pairs(["forgetting", "value"], rows.collect())));
@@ -92,7 +102,17 @@ fn overview(board: &Scoreboard) -> Table {
 }
 
 fn details(board: &Scoreboard) -> Table {
-    let head = ["wording", "contender", "questions", "contains", "exact", "F1", "degenerate"];
+    let head = [
+        "wording",
+        "contender",
+        "questions",
+        "contains",
+        "exact",
+        "F1",
+        "degenerate",
+        "nats a token",
+        "rank",
+    ];
     let share = |share: Option<f64>| Cell::text(share.map_or(NONE.to_owned(), percent));
     let row = |wording: Wording, contender: Contender| {
         let score = board.score(contender, wording)?;
@@ -104,6 +124,8 @@ fn details(board: &Scoreboard) -> Table {
             share(score.exact),
             Cell::text(score.f1.map_or(NONE.to_owned(), |f1| format!("{f1:.2}"))),
             share(score.degenerate),
+            Cell::text(score.gold_log_prob.map_or(NONE.to_owned(), |log_prob| format!("{log_prob:.2}"))),
+            Cell::text(score.gold_rank.map_or(NONE.to_owned(), |rank| thousands(rank as u64))),
         ])
     };
     let contenders = board.contenders();
