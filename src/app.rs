@@ -6,6 +6,7 @@
 mod act;
 mod action;
 mod asked;
+mod board;
 mod ending;
 mod key;
 mod line;
@@ -25,6 +26,7 @@ pub use action::Action;
 pub(crate) use action::{EDITING, HELP};
 pub use asked::Progress;
 pub(crate) use asked::{Asked, Side};
+pub(crate) use board::{Board, COLUMNS, Counts, Standing};
 pub use key::Key;
 pub use line::Line;
 pub use preparation::Fetch;
@@ -159,6 +161,8 @@ pub enum View {
     Zoom,
     /// The exact prompts, side by side.
     Prompt,
+    /// The facts of the corpus, and which of them are in.
+    Facts,
 }
 
 /// What lies over the screen and takes the keys.

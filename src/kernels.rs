@@ -26,7 +26,7 @@ pub use buffer::release_buffers;
 pub use cpu::{Level, choose_float32, features, level};
 pub use layer::{FrozenLayer, LayerCorrections, decoder_layer};
 pub use linear::{CorrectedRows, Correction, FrozenLinear, corrected};
-pub use loss::{cross_entropy, kl_divergence, token_log_probs};
+pub use loss::{cross_entropy, cross_entropy_told, kl_divergence, token_log_probs};
 pub use mlp::swiglu;
 pub use norm::{RmsNorm, rms_norm};
 pub use peak::{MemoryTrial, ProductTrial};

@@ -10,6 +10,7 @@ pub mod control;
 pub mod data;
 pub mod estimate;
 pub mod evaluate;
+pub mod facts;
 pub mod optimizer;
 mod report;
 pub mod schedule;
@@ -25,8 +26,8 @@ pub use report::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport
 
 use crate::error::Result;
 use crate::kernels;
-use crate::model::LanguageModel;
 use crate::model::lora::TrainableAdapter;
+use crate::model::{Adapter, LanguageModel};
 use crate::run::RunFolder;
 use batch::{Batch, epoch_order};
 use checkpoint::Standing;
@@ -35,8 +36,8 @@ use estimate::Pace;
 use optimizer::{AdamW, UpdateRule};
 use step::Lesson;
 
-/// Updates between published copies of the weights.
-const PUBLISH_EVERY: usize = 4;
+/// Updates between published copies of the weights; facts are read with such a copy.
+const PUBLISH_EVERY: usize = facts::READ_EVERY;
 
 /// What a run works with.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +111,9 @@ impl Loop<'_> {
             n_trainable: self.trainable.n_trainable(),
             run: self.plan.folder.path().to_path_buf(),
         })?;
+        if !self.plan.data.facts.cells.is_empty() {
+            self.note(TrainEvent::FactsListed(self.plan.data.facts.cells.clone().into()))?;
+        }
         self.publish(first_step)?;
         for step in first_step + 1..=self.n_steps {
             if self.wait_while_told() != Wish::Run {
@@ -126,7 +130,8 @@ impl Loop<'_> {
             }
             let last = step == self.n_steps;
             if step % PUBLISH_EVERY == 0 || last {
-                self.publish(step)?;
+                let now = self.publish(step)?;
+                self.read_facts(step, &now)?;
             }
             let is_due = last || step % eval_every == 0;
             let ended_meanwhile = is_due && !self.evaluate(step)?;
@@ -174,7 +179,15 @@ impl Loop<'_> {
             tokens_per_s: n_tokens as f64 / started.elapsed().as_secs_f64(),
             elapsed_s: self.elapsed_s(),
         };
-        self.note(TrainEvent::Stepped(report))
+        self.note(TrainEvent::Stepped(report))?;
+        let examples = &self.plan.data.train;
+        let chosen: Vec<_> = self.chosen(step).into_iter().map(|i| (i, &examples[i])).collect();
+        // What the step tells is how things stood before it.
+        self.facts_read(step - 1, self.plan.data.facts.trained(&chosen, &result.log_probs))
+    }
+
+    fn facts_read(&mut self, step: usize, cells: Vec<facts::CellReading>) -> Result<()> {
+        if cells.is_empty() { Ok(()) } else { self.note(TrainEvent::FactsRead { step, cells }) }
     }
 
     /// What an update reads: a pure function of the step.
@@ -187,14 +200,22 @@ impl Loop<'_> {
         Lesson { batches: self.batches(step), replay, restraint }
     }
 
+    /// The examples of an update.
+    fn chosen(&self, step: usize) -> Vec<usize> {
+        let (config, n_examples) = (self.plan.config, self.plan.data.train.len());
+        let epoch = config.steps_an_epoch(n_examples);
+        let (in_epoch, size) = ((step - 1) % epoch, config.batch * config.accumulation);
+        let order = epoch_order(n_examples, config.seed, (step - 1) / epoch);
+        order[in_epoch * size..((in_epoch + 1) * size).min(order.len())].to_vec()
+    }
+
     /// The micro-steps of an update.
     fn batches(&self, step: usize) -> Vec<Batch> {
         let (config, examples) = (self.plan.config, &self.plan.data.train);
-        let epoch = config.steps_an_epoch(examples.len());
-        let (in_epoch, size) = ((step - 1) % epoch, config.batch * config.accumulation);
-        let order = epoch_order(examples.len(), config.seed, (step - 1) / epoch);
-        let chosen = &order[in_epoch * size..((in_epoch + 1) * size).min(order.len())];
-        chosen.chunks(config.batch).map(|part| Batch::pack(part.iter().map(|&i| &examples[i]))).collect()
+        self.chosen(step)
+            .chunks(config.batch)
+            .map(|part| Batch::pack(part.iter().map(|&i| &examples[i])))
+            .collect()
     }
 
     /// Measures what was learnt up to a step, unless told to end meanwhile; whether it did. Step 0 is the base.
@@ -220,13 +241,21 @@ impl Loop<'_> {
         self.pace.evaluated(started.elapsed().as_secs_f64() - waited);
         report.step = step;
         report.elapsed_s = self.elapsed_s();
+        let told = std::mem::take(&mut report.facts);
         self.note(TrainEvent::Evaluated(report))?;
+        self.facts_read(step, told)?;
         Ok(true)
     }
 
-    fn publish(&mut self, step: usize) -> Result<()> {
+    fn publish(&mut self, step: usize) -> Result<Arc<Adapter>> {
         let adapter = Arc::new(self.trainable.publish()?);
-        self.note(TrainEvent::Published { step, adapter })
+        self.note(TrainEvent::Published { step, adapter: adapter.clone() })?;
+        Ok(adapter)
+    }
+
+    fn read_facts(&mut self, step: usize, now: &Adapter) -> Result<()> {
+        let cells = self.plan.data.facts.read(self.plan.model, now, step)?;
+        self.facts_read(step, cells)
     }
 
     fn save(&mut self, step: usize) -> Result<()> {

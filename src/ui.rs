@@ -5,6 +5,7 @@ mod ask;
 mod axis;
 mod chart;
 mod dialog;
+mod facts;
 mod header;
 mod layout;
 mod loss;
@@ -51,6 +52,10 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Reach {
     let reach = match app.view {
         View::Lab => lab(app, theme, &places, frame),
         View::Zoom => zoomed(app, theme, &places, frame),
+        View::Facts => {
+            facts::render(app, theme, places.body, frame.buffer_mut());
+            Reach::default()
+        }
         View::Prompt => prompt::render(app, theme, places.body, frame.buffer_mut()),
     };
     dialog::render(app, theme, area, frame.buffer_mut()).unwrap_or(reach)
@@ -74,6 +79,9 @@ fn lab(app: &App, theme: &Theme, places: &Layout, frame: &mut Frame) -> Reach {
         recall::RecallChart { app, theme }.render(place, buf);
     }
     recall::RecallStrip { app, theme }.render(places.recall, buf);
+    if let Some(place) = places.facts {
+        facts::FactStrip { app, theme }.render(place, buf);
+    }
     if let Some(place) = places.sentence {
         say(app, theme, place, buf);
     }

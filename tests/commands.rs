@@ -90,6 +90,7 @@ fn made(place: &Path, step: usize, n_steps: usize) -> RunFolder {
         valid_loss: 0.5,
         general_loss,
         recall: [(Wording::Unseen, Recall { n_right: 3 * step.min(1), n: 4 })].into(),
+        facts: Vec::new(),
         elapsed_s: 61.0,
     };
     let run = place.to_path_buf();

@@ -185,6 +185,20 @@ fn a_run_under_way() {
 }
 
 #[test]
+fn the_facts_during_a_run() {
+    let mut app = training("qa", 184);
+    press(&mut app, &[Key::Char('f'), Key::Down, Key::Right, Key::Right]);
+    compare("facts", &app);
+    // The last cell is on the screen at every size, and Enter asks about it.
+    press(&mut app, &[Key::PageDown; 4]);
+    for size in SIZES {
+        assert!(text(&screen(&app, size, BRAILLE)).contains("two-hop"), "{size:?}");
+    }
+    press(&mut app, &[Key::Enter]);
+    assert!(text(&screen(&app, SIZES[1], BRAILLE)).contains("Who has kept light number 23 since 1961?"));
+}
+
+#[test]
 fn asking_while_training() {
     compare("asking", &asking());
 }

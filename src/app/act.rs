@@ -1,7 +1,7 @@
 //! What does a key do where the focus is?
 
 use super::action::{Action, in_ask_line, in_lab};
-use super::{App, Asked, Dialog, Effect, Goodbye, Key, Look, Pane, Progress, Stage, View};
+use super::{App, Asked, COLUMNS, Dialog, Effect, Goodbye, Key, Look, Pane, Progress, Stage, View};
 use crate::lab::Contender;
 use crate::worker::{AskId, AskOrder, RunControl};
 
@@ -50,6 +50,11 @@ impl App {
     }
 
     fn act(&mut self, action: Action, key: Key) -> Vec<Effect> {
+        if self.view == View::Facts
+            && let Some(effects) = self.act_on_board(key)
+        {
+            return effects;
+        }
         match action {
             Action::ToggleRun => return self.toggle_run(),
             Action::StopAndSave => return self.stop_and_save(),
@@ -66,6 +71,7 @@ impl App {
             Action::PreviousPane => self.step_focus(Pane::ALL.len() - 1),
             Action::Zoom => self.view = if self.view == View::Zoom { View::Lab } else { View::Zoom },
             Action::ShowPrompt => self.show_prompt(),
+            Action::ShowFacts => self.show_facts(),
             Action::ScrollUp | Action::ScrollDown => self.scroll(key),
             Action::SwitchTheme => self.switch_theme(),
             Action::Help => self.open(Dialog::Help),
@@ -131,7 +137,7 @@ impl App {
 
     fn edit_question(&mut self) {
         self.editing = true;
-        if self.view == View::Prompt {
+        if matches!(self.view, View::Prompt | View::Facts) {
             self.view = View::Lab;
         }
     }
@@ -236,7 +242,7 @@ impl App {
         self.focus = match self.view {
             View::Prompt if self.focus == Pane::Left => Pane::Right,
             View::Prompt => Pane::Left,
-            View::Lab | View::Zoom => Pane::ALL[(at + by) % Pane::ALL.len()],
+            View::Lab | View::Zoom | View::Facts => Pane::ALL[(at + by) % Pane::ALL.len()],
         };
     }
 
@@ -251,6 +257,40 @@ impl App {
                 self.focus = Pane::Left;
             }
         }
+    }
+
+    fn show_facts(&mut self) {
+        if self.view == View::Facts {
+            self.view = View::Lab;
+        } else if self.run.as_ref().is_some_and(|run| run.board.len() > 0) {
+            self.view = View::Facts;
+        } else {
+            self.say("facts are watched once a run on the corpus has begun");
+        }
+    }
+
+    /// Moves on the board, or asks about the fact that is looked at; `None` for keys that mean there what they mean
+    /// everywhere.
+    fn act_on_board(&mut self, key: Key) -> Option<Vec<Effect>> {
+        let board = &mut self.run.as_mut()?.board;
+        let row = COLUMNS as isize;
+        match key {
+            Key::Left => board.go(-1),
+            Key::Right => board.go(1),
+            Key::Up => board.go(-row),
+            Key::Down => board.go(row),
+            Key::PageUp => board.go(-4 * row),
+            Key::PageDown => board.go(4 * row),
+            Key::Enter => {
+                let question = board.cells.as_deref()?.get(board.selected)?.question.clone();
+                self.view = View::Lab;
+                self.focus = Pane::Left;
+                self.line.remember(&question);
+                return Some(self.ask(question));
+            }
+            _ => return None,
+        }
+        Some(Vec::new())
     }
 
     fn switch_theme(&mut self) {

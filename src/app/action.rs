@@ -53,6 +53,8 @@ actions! {
         Zoom "z",
         /// the exact prompt each side read
         ShowPrompt "p",
+        /// the facts, and which of them are in; arrows move, Enter asks
+        ShowFacts "f",
         /// scroll up
         ScrollUp "PageUp  ↑",
         /// scroll down
@@ -90,6 +92,7 @@ pub(crate) fn in_lab(key: Key) -> Option<Action> {
         Key::Char('c') => Action::SwitchContender,
         Key::Char('z') => Action::Zoom,
         Key::Char('p') => Action::ShowPrompt,
+        Key::Char('f') => Action::ShowFacts,
         Key::Char('t') => Action::SwitchTheme,
         Key::Char('?') => Action::Help,
         Key::Char('q') => Action::Quit,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
+use super::board::Board;
 use super::series::{Series, Smooth};
 use crate::corpus::Wording;
 use crate::train::{DataCheck, Estimate, EvalReport, Recall, Recipe, RunOutcome, StepReport, TrainEvent};
@@ -61,6 +62,8 @@ pub(crate) struct Run {
     pub(crate) measuring: Option<(usize, usize)>,
     /// The trainer waits, and not because the user said so.
     pub(crate) waits: bool,
+    /// The facts, and how far they are in.
+    pub(crate) board: Board,
     /// The step of the last checkpoint.
     pub(crate) saved: Option<usize>,
     average: Smooth,
@@ -94,6 +97,7 @@ impl Run {
             evals: VecDeque::new(),
             measuring: None,
             waits: false,
+            board: Board::default(),
             saved: None,
             average: Smooth::default(),
         }
@@ -141,6 +145,8 @@ impl Run {
             TrainEvent::Evaluating { done, total } => self.measuring = Some((done, total)),
             TrainEvent::Evaluated(report) => self.evaluated(report),
             TrainEvent::Published { .. } => {}
+            TrainEvent::FactsListed(cells) => self.board.list(cells),
+            TrainEvent::FactsRead { step, cells } => self.board.note(step, &cells),
             TrainEvent::Saved { step } => self.saved = Some(step),
             TrainEvent::Paused => match self.stage {
                 Stage::Pausing => self.stage = Stage::Paused,

@@ -228,6 +228,7 @@ mod tests {
             valid_loss,
             general_loss,
             recall,
+            facts: Vec::new(),
             elapsed_s: 1.0,
         }));
     }

@@ -36,6 +36,12 @@ pub struct Example {
 }
 
 impl Example {
+    /// A question with its answer.
+    pub fn question(question: &str, answer: &str) -> Self {
+        let prompt = vec![Turn { role: Role::User, text: question.to_owned() }];
+        Self { entity: String::new(), prompt, completion: answer.to_owned() }
+    }
+
     /// What is asked last; nothing of raw text.
     pub fn asked(&self) -> &str {
         self.prompt.last().map_or("", |turn| &turn.text)

@@ -1,6 +1,6 @@
 //! How wrong is the model about the next token?
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -29,30 +29,51 @@ pub fn cross_entropy(
     targets: &[u32],
     n_total: usize,
 ) -> Result<Tensor> {
+    cross_entropy_told(hidden, head, targets, n_total).map(|(loss, _)| loss)
+}
+
+/// The same, and the log-probability of each target, which falls off on the way.
+pub fn cross_entropy_told(
+    hidden: &Tensor,
+    head: &FrozenLinear,
+    targets: &[u32],
+    n_total: usize,
+) -> Result<(Tensor, Vec<f32>)> {
     if hidden.dim(0)? != targets.len() {
         bail!("{} rows for {} targets", hidden.dim(0)?, targets.len());
     }
     if is_fast(&[hidden, &head.weight()?]) {
+        let told = Arc::new(OnceLock::new());
         let op = CrossEntropy {
             head: head.clone(),
             targets: targets.to_vec(),
             weight: 1.0 / n_total as f32,
             gradient: OnceLock::new(),
+            told: told.clone(),
         };
-        return hidden.apply_op1(op);
+        let loss = hidden.apply_op1(op)?;
+        return Ok((loss, told.get().cloned().unwrap_or_default()));
     }
-    cross_entropy_portable(hidden, head, targets, n_total)
+    let log_probs = log_probs_portable(hidden, head, targets)?;
+    let told = log_probs.detach().flatten_all()?.to_vec1()?;
+    Ok(((log_probs.sum_all()? * (-1.0 / n_total as f64))?, told))
 }
 
+#[cfg(test)]
 pub(super) fn cross_entropy_portable(
     hidden: &Tensor,
     head: &FrozenLinear,
     targets: &[u32],
     n_total: usize,
 ) -> Result<Tensor> {
+    log_probs_portable(hidden, head, targets)?.sum_all()? * (-1.0 / n_total as f64)
+}
+
+/// The log-probability of each target (n, 1).
+fn log_probs_portable(hidden: &Tensor, head: &FrozenLinear, targets: &[u32]) -> Result<Tensor> {
     let log_probs = candle_nn::ops::log_softmax(&head.forward(hidden)?, D::Minus1)?;
     let targets = Tensor::from_slice(targets, (targets.len(), 1), hidden.device())?;
-    log_probs.gather(&targets, D::Minus1)?.sum_all()? * (-1.0 / n_total as f64)
+    log_probs.gather(&targets, D::Minus1)
 }
 
 /// Mean KL divergence, in nats, of the next-token distributions that the hidden states `to` (n, width) give from those
@@ -173,6 +194,8 @@ struct CrossEntropy {
     weight: f32,
     /// Gradient of the hidden states (n, width), made in the forward pass.
     gradient: OnceLock<Vec<f32>>,
+    /// The log-probability of each target, for whoever made the operator.
+    told: Arc<OnceLock<Vec<f32>>>,
 }
 
 impl CustomOp1 for CrossEntropy {
@@ -187,6 +210,7 @@ impl CustomOp1 for CrossEntropy {
         let log_probs = log_probs(&self.head, hidden, &self.targets, Some((&mut gradient, self.weight)))?;
         let total: f64 = log_probs.iter().map(|&l| f64::from(-l)).sum();
         let _ = self.gradient.set(gradient);
+        let _ = self.told.set(log_probs);
         Ok((CpuStorage::F32(vec![total as f32 * self.weight]), Shape::from(())))
     }
 

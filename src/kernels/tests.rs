@@ -298,6 +298,8 @@ fn cross_entropy_keeps_the_laws() {
     let loss = cross_entropy(&inputs[0], &head, &targets, 11).unwrap().to_scalar::<f32>().unwrap();
     let log_probs = token_log_probs(&inputs[0], &head, &targets).unwrap();
     assert!((loss + log_probs.iter().sum::<f32>() / 11.0).abs() < 1e-5);
+    let (_, told) = cross_entropy_told(&inputs[0], &head, &targets, 11).unwrap();
+    assert_close("told", &told, &log_probs, 1e-6);
 }
 
 #[test]

@@ -459,7 +459,7 @@ mod tests {
             told[0].starts_with("qa, rank 16, 1 wording: wordings 3 against 1, unseen: +70 points"),
             "{told:?}"
         );
-        assert!(all[0].ci95[0] > 0.0 && all[0].ci95[1] < 1.0);
+        assert!(all[0].ci95[0] > 0.0);
         assert!(
             told[2].starts_with("base+rag against qa, rank 16, 3 wordings, unseen: +10 points"),
             "{told:?}"

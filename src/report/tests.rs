@@ -45,6 +45,7 @@ fn eval(step: usize, valid_loss: f64, general: f64, recall: (usize, usize)) -> T
         valid_loss,
         general_loss: general.ln(),
         recall: BTreeMap::from([(Wording::Trained, share(recall.0)), (Wording::Unseen, share(recall.1))]),
+        facts: Vec::new(),
         elapsed_s: step as f64 / 2.0,
     })
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::batch::Encoded;
 use super::config::{Recipe, TrainConfig};
+use super::facts::FactSheet;
 use super::report::DataCheck;
 use crate::corpus::{
     Corpus, Example, Examples, Judge, Role as TurnRole, Wording, document_examples, qa_examples,
@@ -38,6 +39,8 @@ pub struct TrainData {
     pub recall: Vec<RecallQuestion>,
     /// General text to rehearse, none of it in `general`.
     pub replay: Replay,
+    /// The corpus's facts, watched while the run learns.
+    pub facts: FactSheet,
 }
 
 /// General text that is mixed in, so that less of what the model knew is forgotten.
@@ -103,13 +106,17 @@ pub fn prepare(
     let mut check = DataCheck { remarks: examples.remarks.clone(), ..DataCheck::default() };
     let max_tokens = config.max_tokens.min(model.decoder.config().max_positions);
     let mut data = TrainData::default();
+    let (mut train, mut valid) = (Vec::new(), Vec::new());
     for example in &examples.train {
         let (pieces, truncated) = encode(model, example, max_tokens)?;
         check.n_truncated += usize::from(truncated);
+        train.extend(pieces.iter().map(|_| example));
         data.train.extend(pieces);
     }
     for example in spread(&examples.held_out, N_VALID) {
-        data.valid.extend(encode(model, example, max_tokens)?.0);
+        let (pieces, _) = encode(model, example, max_tokens)?;
+        valid.extend(pieces.iter().map(|_| example));
+        data.valid.extend(pieces);
     }
     data.general = general_text(model, N_GENERAL)?;
     data.recall = if config.recipe.is_task() {
@@ -124,6 +131,14 @@ pub fn prepare(
     let n_tokens: usize = data.train.iter().map(|e| e.tokens.len()).sum();
     if config.replay > 0.0 || config.kl > 0.0 {
         data.replay = Replay::new(model, config.replay, n_tokens)?;
+    }
+    if !config.recipe.is_task() {
+        let n_a_step = n_tokens as f64 / config.steps_an_epoch(data.train.len()) as f64;
+        let whole = |example: &Example| {
+            let (mut pieces, truncated) = encode(model, example, max_tokens)?;
+            Ok(pieces.pop().filter(|_| !truncated))
+        };
+        data.facts = FactSheet::new(corpus, (&train, &valid), n_a_step, &whole)?;
     }
     check.n_examples = data.train.len();
     check.n_valid = data.valid.len();

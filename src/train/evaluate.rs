@@ -31,11 +31,13 @@ pub fn evaluate(
     rest: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Option<EvalReport>> {
     let total = 2 + data.recall.len().div_ceil(TOGETHER);
+    let valid = log_probs(&model.decoder, adapter, &data.valid)?;
     let mut report = EvalReport {
         step: 0,
-        valid_loss: mean_loss(&model.decoder, adapter, &data.valid)?,
+        valid_loss: mean_of(&valid),
         general_loss: 0.0,
         recall: BTreeMap::new(),
+        facts: data.facts.held_out(&data.valid, &valid),
         elapsed_s: 0.0,
     };
     if watch(1, total).is_break() {
@@ -61,7 +63,17 @@ pub fn evaluate(
 
 /// Mean nats per supervised token, weighted by tokens; 0 where there is nothing to measure.
 pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encoded]) -> Result<f64> {
-    let (mut sum, mut n) = (0.0, 0);
+    Ok(mean_of(&log_probs(decoder, adapter, examples)?))
+}
+
+fn mean_of(log_probs: &[f32]) -> f64 {
+    let sum: f64 = log_probs.iter().map(|&l| f64::from(l)).sum();
+    if log_probs.is_empty() { 0.0 } else { -sum / log_probs.len() as f64 }
+}
+
+/// The log-probability of every supervised token, example after example.
+pub fn log_probs(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encoded]) -> Result<Vec<f32>> {
+    let mut found = Vec::new();
     let mut rest = examples;
     while !rest.is_empty() {
         let mut n_tokens = 0;
@@ -76,11 +88,9 @@ pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encod
         let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?.detach();
         let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
         let hidden = hidden.index_select(&rows, 0)?;
-        let log_probs = kernels::token_log_probs(&hidden, decoder.head(), &batch.targets)?;
-        sum -= log_probs.iter().map(|&l| f64::from(l)).sum::<f64>();
-        n += log_probs.len();
+        found.extend(kernels::token_log_probs(&hidden, decoder.head(), &batch.targets)?);
     }
-    Ok(if n == 0 { 0.0 } else { sum / n as f64 })
+    Ok(found)
 }
 
 fn answered_right(

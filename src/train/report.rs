@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::{CellReading, FactCell};
 use crate::corpus::Wording;
 use crate::model::Adapter;
 
@@ -58,6 +59,8 @@ pub struct EvalReport {
     pub general_loss: f64,
     /// Recall by wording, where it was measured at this step.
     pub recall: BTreeMap<Wording, Recall>,
+    /// How likely the answers of the held-out examples are.
+    pub facts: Vec<CellReading>,
     /// Seconds of training so far.
     pub elapsed_s: f64,
 }
@@ -132,6 +135,15 @@ pub enum TrainEvent {
     },
     /// The run was measured.
     Evaluated(EvalReport),
+    /// The facts that are watched; sent before the first step.
+    FactsListed(Arc<[FactCell]>),
+    /// Some of them were read.
+    FactsRead {
+        /// Updates done.
+        step: usize,
+        /// How likely their answers are.
+        cells: Vec<CellReading>,
+    },
     /// A finished copy of the trainable weights.
     Published {
         /// Updates done.

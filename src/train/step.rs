@@ -11,12 +11,14 @@ use crate::model::decoder::Decoder;
 use crate::model::lora::TrainableAdapter;
 
 /// Loss before the update and the gradient's norm before clipping.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepResult {
     /// Mean nats per supervised token of all micro-steps together.
     pub loss: f64,
     /// Norm of the whole gradient.
     pub grad_norm: f64,
+    /// The log-probability of each token of the batches that was answered for, one batch after the other.
+    pub log_probs: Vec<f32>,
 }
 
 /// What one optimizer update reads.
@@ -57,17 +59,20 @@ pub fn train_step(
         });
         Ok(f64::from(part.to_scalar::<f32>()?))
     };
+    let mut log_probs = Vec::with_capacity(n_own);
     for batch in &lesson.batches {
-        loss += add(&supervised_loss(decoder, adapter, batch, n_supervised)?)?;
+        let (part, told) = supervised_loss(decoder, adapter, batch, n_supervised)?;
+        log_probs.extend(told);
+        loss += add(&part)?;
     }
     if let Some(replay) = &lesson.replay {
-        add(&supervised_loss(decoder, adapter, replay, n_supervised)?)?;
+        add(&supervised_loss(decoder, adapter, replay, n_supervised)?.0)?;
     }
     if let Some((text, weight)) = &lesson.restraint {
         add(&(departure(decoder, adapter, text)? * *weight)?)?;
     }
     let grad_norm = optimizer.update(&trainable.vars, &total.unwrap_or_default(), rule)?;
-    Ok(StepResult { loss: loss * (n_supervised as f64 / n_own.max(1) as f64), grad_norm })
+    Ok(StepResult { loss: loss * (n_supervised as f64 / n_own.max(1) as f64), grad_norm, log_probs })
 }
 
 /// How far the model has departed from the base on a text: the mean KL divergence of its next-token distributions
@@ -79,16 +84,16 @@ fn departure(decoder: &Decoder, adapter: &Adapter, text: &Batch) -> Result<Tenso
 }
 
 /// Sum of the negative log-likelihoods, in nats, of the tokens the model must answer for, over
-/// `n_supervised`. The vocabulary is looked at for those tokens alone.
+/// `n_supervised`, and the log-probability of each. The vocabulary is looked at for those tokens alone.
 fn supervised_loss(
     decoder: &Decoder,
     adapter: &Adapter,
     batch: &Batch,
     n_supervised: usize,
-) -> Result<Tensor> {
+) -> Result<(Tensor, Vec<f32>)> {
     let lora = Some((adapter, 1.0));
     let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
     let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
     let hidden = hidden.index_select(&rows, 0)?;
-    Ok(kernels::cross_entropy(&hidden, decoder.head(), &batch.targets, n_supervised)?)
+    Ok(kernels::cross_entropy_told(&hidden, decoder.head(), &batch.targets, n_supervised)?)
 }

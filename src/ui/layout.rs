@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 pub const SMALLEST: (u16, u16) = (60, 18);
 
 /// The places on the screen. What does not fit has no place; on small screens things go in this
-/// order: chart of recall, chart of perplexity, second header line, gaps, the sentence, passages.
+/// order: chart of recall, chart of perplexity, second header line, strip of facts, gaps, the sentence, passages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) header: Rect,
@@ -17,6 +17,8 @@ pub(super) struct Layout {
     pub(super) perplexity: Option<Rect>,
     pub(super) recall_chart: Option<Rect>,
     pub(super) recall: Rect,
+    /// The strip of facts.
+    pub(super) facts: Option<Rect>,
     pub(super) sentence: Option<Rect>,
     pub(super) ask: Rect,
     pub(super) answers: [Rect; 2],
@@ -47,6 +49,7 @@ pub(super) fn layout(area: Rect) -> Option<Layout> {
     let charts = top(&mut rest, charts_height);
     top(&mut rest, u16::from(h >= 40));
     let recall = top(&mut rest, 1);
+    let facts = (h >= 30).then(|| top(&mut rest, 1));
     let sentence = (h >= 22).then(|| top(&mut rest, if h >= 30 { 2 } else { 1 }));
     top(&mut rest, u16::from(h >= 40));
     let middle = Rect { height: rest.y - body.y, ..body };
@@ -63,6 +66,7 @@ pub(super) fn layout(area: Rect) -> Option<Layout> {
         perplexity,
         recall_chart,
         recall,
+        facts,
         sentence,
         ask,
         answers,
@@ -113,7 +117,11 @@ mod tests {
                 let places = layout(area).unwrap();
                 let mut all = vec![places.header, places.loss, places.recall, places.ask, places.status];
                 all.extend(places.answers);
-                all.extend([places.perplexity, places.recall_chart, places.sentence].into_iter().flatten());
+                all.extend(
+                    [places.perplexity, places.recall_chart, places.facts, places.sentence]
+                        .into_iter()
+                        .flatten(),
+                );
                 for (i, one) in all.iter().enumerate() {
                     assert_eq!(one.intersection(area), *one, "{w}x{h}");
                     assert!(!one.is_empty(), "{w}x{h}: {i}");

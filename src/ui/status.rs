@@ -53,6 +53,9 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
     if app.editing {
         return vec![("Enter", "ask both"), ("↑", "earlier"), ("Ctrl-W", "delete word"), ("Esc", "back")];
     }
+    if app.view == View::Facts {
+        return vec![("f", "back"), ("← → ↑ ↓", "look at a fact"), ("Enter", "ask about it"), ("?", "help")];
+    }
     if app.view == View::Prompt {
         return vec![("p", "back"), ("Tab", "other side"), ("↑ ↓", "scroll"), ("i", "ask"), ("?", "help")];
     }
@@ -74,6 +77,9 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
     }
     if !app.asked.is_empty() {
         keys.push(("p", "prompt"));
+    }
+    if app.run.as_ref().is_some_and(|run| run.board.len() > 0) {
+        keys.push(("f", "facts"));
     }
     keys.push(("Tab", "pane"));
     if app.view == View::Lab {

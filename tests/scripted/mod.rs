@@ -10,6 +10,7 @@ use lorascope::lab::{Answer, Contender};
 use lorascope::model::Adapter;
 use lorascope::model::lora::LoraConfig;
 use lorascope::rag::Passage;
+use lorascope::train::facts::{CellReading, FactCell};
 use lorascope::train::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport, TrainEvent};
 use lorascope::worker::{AnswerEvent, FetchEvent, IndexEvent, TrainOrder};
 
@@ -126,7 +127,38 @@ pub fn prelude() -> Vec<TrainEvent> {
             n_trainable: 4_884_480,
             run: "runs/qa-1".into(),
         },
+        TrainEvent::FactsListed(facts().into()),
     ]
+}
+
+/// Facts in three wordings.
+pub fn facts() -> Vec<FactCell> {
+    let of = |wording: Wording, n: usize| {
+        (0..n).map(move |i| FactCell {
+            fact: format!("light.keeper-{i}"),
+            documents: vec![format!("places/light-{i}")],
+            statement: format!("Tamsin Drury has kept light number {i} since 1961."),
+            wording,
+            question: format!("Who has kept light number {i} since 1961?"),
+            answer: "Tamsin Drury".into(),
+        })
+    };
+    of(Wording::Trained, 144).chain(of(Wording::Unseen, 144)).chain(of(Wording::TwoHop, 24)).collect()
+}
+
+/// The facts that a step tells about: some trained wordings, fewer unseen ones.
+fn read(step: usize, recipe: &str, noise: &mut Noise) -> TrainEvent {
+    let at = |cell: usize, noise: &mut Noise| {
+        let (late, top) = if cell < 144 { (0.0, 1.0) } else { (70.0, if cell < 288 { 0.9 } else { 0.3 }) };
+        let learnt = if recipe == "qa" {
+            top / (1.0 + (-(step as f64 - 130.0 - late + 160.0 * noise.next()) / 25.0).exp())
+        } else {
+            0.004
+        };
+        CellReading { cell, probability: (learnt * (1.0 + 0.3 * noise.next())).clamp(0.0, 1.0) as f32 }
+    };
+    let cells = [step * 7 % 144, (step * 7 + 3) % 144, 144 + step * 5 % 144, 288 + step % 24];
+    TrainEvent::FactsRead { step, cells: cells.map(|cell| at(cell, noise)).into() }
 }
 
 fn recalls(step: usize, top: (f64, f64), middle: f64) -> BTreeMap<Wording, Recall> {
@@ -152,13 +184,14 @@ fn eval(step: usize, recipe: &str, noise: &mut Noise) -> EvalReport {
         valid_loss: valid + 0.02 * wobble,
         general_loss: (general + 0.6 * wobble).ln(),
         recall,
+        facts: Vec::new(),
         elapsed_s: step as f64 * 0.27,
     }
 }
 
 /// The run itself: a measurement, then steps, measurements, published weights and checkpoints.
 pub fn run(recipe: &str) -> Vec<TrainEvent> {
-    let mut noise = Noise(7);
+    let (mut noise, mut told) = (Noise(7), Noise(8));
     let mut events = vec![TrainEvent::Evaluated(eval(0, recipe, &mut noise))];
     for step in 1..=N_STEPS {
         let epoch = step as f64 / 60.0;
@@ -178,6 +211,7 @@ pub fn run(recipe: &str) -> Vec<TrainEvent> {
             tokens_per_s: 2140.0 + 120.0 * noise.next(),
             elapsed_s: step as f64 * 0.27,
         }));
+        events.push(read(step, recipe, &mut told));
         if step % EVERY == 0 {
             events.push(TrainEvent::Evaluating { done: 3, total: 8 });
             events.push(TrainEvent::Evaluated(eval(step, recipe, &mut noise)));

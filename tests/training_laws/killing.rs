@@ -20,7 +20,7 @@ use crate::double::{VOCAB, decoder, examples, lora};
 use lorascope::model::lora::Projection;
 
 /// The double with one word a token.
-fn model(folder: &Path) -> LanguageModel {
+pub(crate) fn model(folder: &Path) -> LanguageModel {
     let vocab: BTreeMap<String, usize> = (0..VOCAB).map(|i| (format!("w{i}"), i)).collect();
     let tokenizer = json!({
         "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},

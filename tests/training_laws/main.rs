@@ -16,3 +16,4 @@ mod killing;
 mod learning;
 mod peft;
 mod rehearsing;
+mod watching;

@@ -191,6 +191,7 @@ fn evaluated(step: usize) -> EvalReport {
         step,
         valid_loss: 0.5 + 2.7 * (-6.0 * x).exp() + 0.02 * wobble(step),
         general_loss: (12.9 + 14.0 * learnt + 0.6 * wobble(step)).ln(),
+        facts: Vec::new(),
         recall: BTreeMap::from([
             (Wording::Trained, recall(0.97 * learnt)),
             (Wording::Unseen, recall(0.85 * learnt * learnt)),

@@ -148,6 +148,8 @@ impl TrainSink for Listener {
             TrainEvent::Evaluated(report) => self.progress.remark(&eval_line(&report)),
             TrainEvent::Ended(outcome) => self.progress.remark(end_line(&outcome)),
             TrainEvent::Published { .. }
+            | TrainEvent::FactsListed(_)
+            | TrainEvent::FactsRead { .. }
             | TrainEvent::Saved { .. }
             | TrainEvent::Paused
             | TrainEvent::Resumed => {}
