@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use lorascope::cancel::Cancel;
-use lorascope::corpus::{Chunking, Corpus, Wording, contains_gold};
+use lorascope::corpus::{Chunking, Corpus, Wording, normalised};
 use lorascope::rag::{Embedder, Index, Indexing, Rerank};
 
 /// The corpus, made into `folder`; `None`, said aloud, where it cannot be had.
@@ -45,7 +45,9 @@ fn the_jargon_file_is_a_corpus_and_its_questions_find_their_entries() {
     assert_eq!(corpus.facts.len(), 100);
     for fact in &corpus.facts {
         let of_fact = corpus.documents.iter().find(|document| document.id == fact.documents[0]).unwrap();
-        assert!(contains_gold(&of_fact.text, &fact.answers), "{}: no answer in {}", fact.id, of_fact.id);
+        let text = normalised(&of_fact.text);
+        let stands = fact.answers.iter().any(|answer| text.contains(&normalised(answer)));
+        assert!(stands, "{}: no answer in {}", fact.id, of_fact.id);
     }
     let Some(embedder) = common::embedder() else { return };
     let cancel = Cancel::new();
