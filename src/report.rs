@@ -26,7 +26,7 @@ use history::History;
 use scoreboard::Scoreboard;
 
 pub use settings::command_line;
-pub use sweep::{sweep_lines, write_sweep};
+pub use sweep::{sweep_rows, write_sweep};
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

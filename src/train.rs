@@ -241,9 +241,7 @@ impl Loop<'_> {
         self.pace.evaluated(started.elapsed().as_secs_f64() - waited);
         report.step = step;
         report.elapsed_s = self.elapsed_s();
-        let told = std::mem::take(&mut report.facts);
         self.note(TrainEvent::Evaluated(report))?;
-        self.facts_read(step, told)?;
         Ok(true)
     }
 

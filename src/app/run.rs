@@ -177,6 +177,7 @@ impl Run {
     }
 
     fn evaluated(&mut self, report: EvalReport) {
+        self.board.note(report.step, &report.facts);
         let step = report.step as f64;
         self.valid.push(step, report.valid_loss);
         self.corpus.push(step, report.valid_loss.exp());

@@ -15,6 +15,7 @@ use super::ask::Opened;
 use super::eval::{self, Asked};
 use super::open::AdapterFlags;
 use super::progress::{Progress, seconds};
+use super::table::{Side, lines};
 use super::{Common, cancel_on_signals, say, say_json};
 use crate::cancel::Cancel;
 use crate::config::Settings;
@@ -127,7 +128,12 @@ pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
     if common.json {
         say_json(&sweep)?;
     } else {
-        say(report::sweep_lines(&sweep).join("\n"))?;
+        let (head, rows) = report::sweep_rows(&sweep);
+        let columns: Vec<_> = head.iter().map(|heading| (heading.as_str(), Side::Left)).collect();
+        say(lines(&columns, &rows).join("\n"))?;
+        for difference in &sweep.differences {
+            say(difference.told())?;
+        }
         say(format!("page     {}", out.join("sweep.html").display()))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -7,9 +7,7 @@ use crate::error::Result;
 use crate::model::generate::Prompt;
 use crate::model::{Adapter, LanguageModel};
 use crate::train::batch::{Batch, Encoded};
-
-/// Tokens of prompts read together.
-const PASS_TOKENS: usize = 1024;
+use crate::train::evaluate::passes;
 
 /// What a model makes of a right answer that it is shown word by word.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -33,15 +31,7 @@ pub fn gold(model: &LanguageModel, asked: &[(&Prompt, &str)]) -> Result<Vec<Gold
     let encoded = asked.iter().map(encode).collect::<Result<Vec<_>>>()?;
     let lora = asked.first().and_then(|(prompt, _)| prompt.lora);
     let mut found = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.as_slice();
-    while !rest.is_empty() {
-        let mut n_tokens = 0;
-        let fits = |e: &&Encoded| {
-            n_tokens += e.tokens.len();
-            n_tokens <= PASS_TOKENS
-        };
-        let (pass, left) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        rest = left;
+    for pass in passes(&encoded) {
         found.extend(read(model, pass, lora)?);
     }
     Ok(found)

@@ -51,21 +51,11 @@ pub fn write_sweep(out: &Path, sweep: &Sweep) -> Result<()> {
     write_whole(&out.join("sweep.html"), html::text(&page)?.as_bytes())
 }
 
-/// The table for a terminal.
-pub fn sweep_lines(sweep: &Sweep) -> Vec<String> {
+/// The table in plain words: the headings, then the rows.
+pub fn sweep_rows(sweep: &Sweep) -> (Vec<String>, Vec<Vec<String>>) {
     let Table { head, rows, .. } = table(sweep);
-    let rows: Vec<Vec<String>> =
-        rows.into_iter().map(|row| row.into_iter().map(|cell| cell.text).collect()).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(&rows).collect();
-    let width = |i: usize| all.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &&Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let mut lines: Vec<String> = all.iter().map(line).collect();
-    lines.extend(sweep.differences.iter().map(Difference::told));
-    lines
+    let texts = |row: Vec<Cell>| row.into_iter().map(|cell| cell.text).collect();
+    (head, rows.into_iter().map(texts).collect())
 }
 
 fn page(sweep: &Sweep, charts: Vec<(&'static str, Chart)>) -> Page {

@@ -74,15 +74,7 @@ fn mean_of(log_probs: &[f32]) -> f64 {
 /// The log-probability of every supervised token, example after example.
 pub fn log_probs(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encoded]) -> Result<Vec<f32>> {
     let mut found = Vec::new();
-    let mut rest = examples;
-    while !rest.is_empty() {
-        let mut n_tokens = 0;
-        let fits = |e: &&Encoded| {
-            n_tokens += e.tokens.len();
-            n_tokens <= PASS_TOKENS
-        };
-        let (pass, left) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        rest = left;
+    for pass in passes(examples) {
         let batch = Batch::pack(pass);
         let lora = adapter.map(|adapter| (adapter, 1.0));
         let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?.detach();
@@ -91,6 +83,21 @@ pub fn log_probs(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encod
         found.extend(kernels::token_log_probs(&hidden, decoder.head(), &batch.targets)?);
     }
     Ok(found)
+}
+
+/// The examples in the portions in which they are read, each bounded in tokens.
+pub fn passes(examples: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
+    let mut rest = examples;
+    std::iter::from_fn(move || {
+        let mut n_tokens = 0;
+        let fits = |e: &&Encoded| {
+            n_tokens += e.tokens.len();
+            n_tokens <= PASS_TOKENS
+        };
+        let (pass, left) = rest.split_at(rest.iter().take_while(fits).count().max(1).min(rest.len()));
+        rest = left;
+        (!pass.is_empty()).then_some(pass)
+    })
 }
 
 fn answered_right(
