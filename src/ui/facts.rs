@@ -24,9 +24,9 @@ const BELOW: u16 = 7;
 fn look(standing: Standing, theme: &Theme) -> (&'static str, Style) {
     let tuned = theme.contender(Contender::Tuned);
     match standing {
-        Standing::Unread => (" ", theme.faint()),
+        Standing::Unread => ("-", theme.faint()),
         Standing::Absent => ("·", theme.quiet()),
-        Standing::Faint => ("░", theme.raw()),
+        Standing::Faint => ("░", tuned),
         Standing::Near => ("▒", tuned),
         Standing::In => ("■", tuned),
         Standing::Lost => ("□", theme.general()),
@@ -113,6 +113,7 @@ fn legend(theme: &Theme) -> Vec<ratatui::text::Span<'static>> {
         (Standing::Faint, "1/10"),
         (Standing::Absent, "1/100"),
         (Standing::Lost, "lost again"),
+        (Standing::Unread, "not read"),
     ];
     let entry = |(standing, name): (Standing, &'static str)| {
         let (sign, style) = look(standing, theme);
