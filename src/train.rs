@@ -156,7 +156,8 @@ impl Loop<'_> {
     /// Makes one update and reports it.
     fn step(&mut self, step: usize) -> Result<()> {
         let (config, started) = (self.plan.config, Instant::now());
-        let lesson = self.lesson(step);
+        let chosen = self.chosen(step);
+        let lesson = self.lesson(step, &chosen);
         let lr = schedule::learning_rate(config, step, self.n_steps);
         let rule = UpdateRule { lr, clip: config.clip };
         let result = step::train_step(
@@ -180,8 +181,7 @@ impl Loop<'_> {
             elapsed_s: self.elapsed_s(),
         };
         self.note(TrainEvent::Stepped(report))?;
-        let examples = &self.plan.data.train;
-        let chosen: Vec<_> = self.chosen(step).into_iter().map(|i| (i, &examples[i])).collect();
+        let chosen: Vec<_> = chosen.into_iter().map(|i| (i, &self.plan.data.train[i])).collect();
         // What the step tells is how things stood before it.
         self.facts_read(step - 1, self.plan.data.facts.trained(&chosen, &result.log_probs))
     }
@@ -191,13 +191,15 @@ impl Loop<'_> {
     }
 
     /// What an update reads: a pure function of the step.
-    fn lesson(&self, step: usize) -> Lesson {
+    fn lesson(&self, step: usize, chosen: &[usize]) -> Lesson {
         let (config, data) = (self.plan.config, self.plan.data);
+        let parts = chosen.chunks(config.batch);
+        let batches = parts.map(|part| Batch::pack(part.iter().map(|&i| &data.train[i]))).collect();
         let rehearsed = data.replay.of_step(step, config.steps_an_epoch(data.train.len()));
         let replay = (rehearsed.clone().next().is_some()).then(|| Batch::pack(rehearsed));
         let kept = data.replay.pieces.iter().cycle().skip(step % data.replay.pieces.len().max(1)).take(1);
         let restraint = (config.kl > 0.0).then(|| (Batch::pack(kept), config.kl));
-        Lesson { batches: self.batches(step), replay, restraint }
+        Lesson { batches, replay, restraint }
     }
 
     /// The examples of an update.
@@ -207,15 +209,6 @@ impl Loop<'_> {
         let (in_epoch, size) = ((step - 1) % epoch, config.batch * config.accumulation);
         let order = epoch_order(n_examples, config.seed, (step - 1) / epoch);
         order[in_epoch * size..((in_epoch + 1) * size).min(order.len())].to_vec()
-    }
-
-    /// The micro-steps of an update.
-    fn batches(&self, step: usize) -> Vec<Batch> {
-        let (config, examples) = (self.plan.config, &self.plan.data.train);
-        self.chosen(step)
-            .chunks(config.batch)
-            .map(|part| Batch::pack(part.iter().map(|&i| &examples[i])))
-            .collect()
     }
 
     /// Measures what was learnt up to a step, unless told to end meanwhile; whether it did. Step 0 is the base.

@@ -5,7 +5,7 @@
 //! few every [`READ_EVERY`] updates: answers are shown, not written, so a cell costs one reading of a short text. How many
 //! is a share of the tokens trained on, so the board costs the same share of a run whatever its length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,7 @@ impl FactSheet {
         let cell_of = |example: &&Example| of_question.get(example.asked()).copied();
         sheet.train = train.iter().map(cell_of).collect();
         sheet.valid = valid.iter().map(cell_of).collect();
-        let told: Vec<usize> = sheet.train.iter().flatten().copied().collect();
+        let told: BTreeSet<usize> = sheet.train.iter().flatten().copied().collect();
         for (i, cell) in sheet.cells.iter().enumerate().filter(|(i, _)| !told.contains(i)) {
             if let Some(encoded) = encode(&Example::question(&cell.question, &cell.answer))? {
                 sheet.rest.push((i, encoded));

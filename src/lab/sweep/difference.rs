@@ -59,40 +59,39 @@ impl Difference {
 /// combination against base + RAG, on unseen and two-hop ones. `untuned` is what the contenders answered that no run
 /// changes.
 pub fn differences(runs: &[(Variant, Vec<SweptRun>)], untuned: &[Mark]) -> Vec<Difference> {
-    let of = |marks: &'_ [Mark], contender, wording| -> Vec<Mark> {
-        marks.iter().filter(|m| m.contender == contender && m.wording == wording).cloned().collect()
-    };
     let mut all = Vec::new();
     for (i, (one, of_one)) in runs.iter().enumerate() {
         for (other, of_other) in &runs[i + 1..] {
-            // The larger setting first, as they are usually given the other way round.
+            // The later setting first: settings are mostly given from small to large.
             let Some((what, mine, theirs)) = other.only_difference(one) else { continue };
             let label = format!("{}: {what} {mine} against {theirs}", one.told());
-            let paired: Vec<(Vec<Mark>, Vec<Mark>)> = of_other
+            let same_seed = |run: &SweptRun| of_one.iter().find(|one| one.seed == run.seed);
+            let pairs: Vec<_> = of_other
                 .iter()
-                .filter_map(|run| Some((run, of_one.iter().find(|one| one.seed == run.seed)?)))
-                .map(|(a, b)| {
-                    let unseen = |run: &SweptRun| of(&run.marks, Contender::Tuned, Wording::Unseen);
-                    (unseen(a), unseen(b))
-                })
+                .filter_map(|run| Some((run.marks.as_slice(), same_seed(run)?.marks.as_slice())))
+                .map(|pair| (unseen(pair.0), unseen(pair.1)))
                 .collect();
-            all.extend(Difference::of(label, Wording::Unseen, &borrowed(&paired)));
+            all.extend(Difference::of(label, Wording::Unseen, &pairs));
         }
     }
     for (variant, of_variant) in runs {
         for wording in [Wording::Unseen, Wording::TwoHop] {
             let label = format!("base+rag against {}", variant.told());
-            let rag = of(untuned, Contender::BaseRag, wording);
-            let paired: Vec<(Vec<Mark>, Vec<Mark>)> = of_variant
+            let rag = answers(untuned, Contender::BaseRag, wording);
+            let pairs: Vec<_> = of_variant
                 .iter()
-                .map(|run| (rag.clone(), of(&run.marks, Contender::Tuned, wording)))
+                .map(|run| (rag.clone(), answers(&run.marks, Contender::Tuned, wording)))
                 .collect();
-            all.extend(Difference::of(label, wording, &borrowed(&paired)));
+            all.extend(Difference::of(label, wording, &pairs));
         }
     }
     all
 }
 
-fn borrowed(pairs: &[(Vec<Mark>, Vec<Mark>)]) -> Vec<(Vec<&Mark>, Vec<&Mark>)> {
-    pairs.iter().map(|(a, b)| (a.iter().collect(), b.iter().collect())).collect()
+fn unseen(marks: &[Mark]) -> Vec<&Mark> {
+    answers(marks, Contender::Tuned, Wording::Unseen)
+}
+
+fn answers(marks: &[Mark], contender: Contender, wording: Wording) -> Vec<&Mark> {
+    marks.iter().filter(|mark| mark.contender == contender && mark.wording == wording).collect()
 }
