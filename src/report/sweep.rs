@@ -120,10 +120,8 @@ fn table(sweep: &Sweep) -> Table {
     }
     for row in &sweep.rows {
         for (contender, recall) in &row.recall {
-            let name = match contender {
-                Contender::TunedRag => format!("{} + RAG", row.variant.told()),
-                _ => row.variant.told(),
-            };
+            let name = called(sweep, &row.variant);
+            let name = if *contender == Contender::TunedRag { format!("{name} + RAG") } else { name };
             let mut cells =
                 vec![Cell::coloured(name, Ink::Contender(*contender)), Cell::text(row.n_runs.to_string())];
             cells.extend(shares(Some(recall)));
@@ -136,6 +134,12 @@ fn table(sweep: &Sweep) -> Table {
         }
     }
     Table { head, n_words: 1, rows }
+}
+
+/// A combination's name; the rank is left out where all have the same, so that the name fits a chart on a telephone.
+fn called(sweep: &Sweep, variant: &Variant) -> String {
+    let told = variant.told();
+    if sweep.grid.ranks.len() > 1 { told } else { told.replacen(&format!(", rank {}", variant.rank), "", 1) }
 }
 
 /// `85 % (79 to 90)`.
@@ -205,7 +209,7 @@ fn charts(out: &Path, sweep: &Sweep) -> Result<Vec<(&'static str, Chart)>> {
         let curves: Vec<Curve> = histories
             .iter()
             .enumerate()
-            .map(|(i, (variant, all))| curve(i, variant, all, (share, of)))
+            .map(|(i, (variant, all))| curve((i, called(sweep, variant)), variant, all, (share, of)))
             .collect();
         let top = curves.iter().flat_map(|c| &c.points).map(|(_, value)| *value).fold(0.0, f64::max);
         Chart {
@@ -248,7 +252,12 @@ fn charts(out: &Path, sweep: &Sweep) -> Result<Vec<(&'static str, Chart)>> {
     ])
 }
 
-fn curve(i: usize, variant: &Variant, all: &[History], (share, of): (bool, Measured)) -> Curve {
+fn curve(
+    (i, name): (usize, String),
+    variant: &Variant,
+    all: &[History],
+    (share, of): (bool, Measured),
+) -> Curve {
     let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     for (step, value) in all.iter().flat_map(of).filter(|(_, value)| value.is_finite()) {
         let (sum, n) = sums.entry(step).or_default();
@@ -258,7 +267,7 @@ fn curve(i: usize, variant: &Variant, all: &[History], (share, of): (bool, Measu
     let points: Vec<(f64, f64)> = sums.into_iter().map(|(step, (sum, n))| (step as f64, sum / n)).collect();
     let value = points.last().map_or(String::new(), |(_, v)| if share { percent(*v) } else { short(*v) });
     Curve {
-        name: variant.told(),
+        name,
         value,
         ink: INKS[i % INKS.len()],
         line: if variant.replay > 0.0 { Line::Dashed } else { Line::Thick },
