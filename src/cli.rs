@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod bench;
+pub mod claims;
 pub mod doctor;
 pub mod eval;
 pub mod export;
@@ -67,6 +68,8 @@ pub enum Command {
     Ask(ask::AskArgs),
     /// Score every contender on the corpus's questions, by wording.
     Eval(eval::EvalArgs),
+    /// Put the article's claims beside what the runs here show.
+    Claims(claims::ClaimsArgs),
     /// Make many runs, with other settings and seeds, and put them into one table.
     Sweep(sweep::SweepArgs),
     /// Show what the retriever finds, and why.
@@ -105,6 +108,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Train(args)) => train::run(&args, &cli.common),
         Some(Command::Ask(args)) => ask::run(&args, &cli.common),
         Some(Command::Eval(args)) => eval::run(&args, &cli.common),
+        Some(Command::Claims(args)) => claims::run(&args, &cli.common),
         Some(Command::Sweep(args)) => sweep::run(&args, &cli.common),
         Some(Command::Search(args)) => search::run(&args, &cli.common),
         Some(Command::Models(args)) => models::run(args, &cli.common),

@@ -25,6 +25,8 @@ pub struct Settings {
     pub chunk_tokens: Option<usize>,
     /// The colours of the lab.
     pub theme: Option<ThemeName>,
+    /// What an hour of this machine costs, in dollars.
+    pub price_per_hour: Option<f64>,
     /// What a run starts with unless told otherwise.
     pub train: TrainSettings,
     /// Where models come from.
@@ -128,6 +130,7 @@ impl Settings {
             self.theme = Some(ThemeName::Mono);
         }
         env.set("LORASCOPE_THEME", &mut self.theme)?;
+        env.set("LORASCOPE_PRICE_PER_HOUR", &mut self.price_per_hour)?;
         env.set("LORASCOPE_RANK", &mut self.train.rank)?;
         env.set("LORASCOPE_ALPHA", &mut self.train.alpha)?;
         env.set("LORASCOPE_LR", &mut self.train.lr)?;
@@ -151,6 +154,12 @@ impl Settings {
             return Err(Error::refused(
                 format!("chunks of {n} tokens are out of range"),
                 "set chunk_tokens to 16 to 512",
+            ));
+        }
+        if let Some(price) = self.price_per_hour.filter(|price| !(price.is_finite() && *price >= 0.0)) {
+            return Err(Error::refused(
+                format!("{price} dollars an hour are no price"),
+                "set price_per_hour to 0 or more",
             ));
         }
         let timeout = self.hub.connect_timeout_s.unwrap_or(4.0);

@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod files;
 pub mod kernels;
+pub mod meter;
 pub mod paths;
 // floor 1
 pub mod corpus;

@@ -25,7 +25,8 @@ mod vectors;
 
 pub use crate::model::Parted;
 pub use embedder::Embedder;
-pub use index::{Index, Indexing};
+pub use index::{Arms, Index, Indexing};
+pub use lexicon::terms;
 pub use prompt::{Budget, Form, Order, PromptForm, RagPrompt, build_prompt};
 pub use rerank::{Rerank, cosine};
 pub use trace::{IndexProgress, Retrieval, Timings, UpdateSummary};

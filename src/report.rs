@@ -3,22 +3,30 @@
 //! A folder with the charts as PNG and SVG, a page in Markdown, and the same page in HTML that needs
 //! nothing beside itself: no network, no script.
 
+mod answers;
+mod board;
 mod charts;
+mod claims;
+mod cost;
 mod history;
 mod html;
 mod markdown;
 mod page;
+mod retrieval;
 mod scoreboard;
 mod sentence;
 mod settings;
 mod sweep;
 mod tables;
+mod task;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::app::Board;
 use crate::error::{Error, Result};
 use crate::files::write_whole;
+use crate::lab::claims::{Evidence, Judged, judged};
 use crate::plot::{self, Chart, Shape};
 use crate::run::RunSummary;
 
@@ -44,6 +52,14 @@ struct Facts {
     summary: RunSummary,
     history: History,
     scoreboard: Option<Scoreboard>,
+    /// What was answered for it.
+    answers: Vec<answers::Answer>,
+    /// Of a run of a task, how that was done.
+    task: Option<task::Task>,
+    /// The fact board at the end.
+    board: Option<Board>,
+    /// What this run and those beside it say about the article's claims.
+    claims: Vec<Judged>,
 }
 
 /// Where a run's report is kept, and where its scoreboard is looked for.
@@ -81,7 +97,16 @@ fn write_chart(chart: &Chart, path: &Path) -> Result<[PathBuf; 2]> {
 
 fn read(run: &Path) -> Result<Facts> {
     let summary = RunSummary::read(run)?;
-    Ok(Facts { history: History::read(run)?, scoreboard: Scoreboard::read(&folder(run))?, summary })
+    let beside = run.parent().map(Evidence::of_runs).transpose()?.unwrap_or_default();
+    Ok(Facts {
+        history: History::read(run)?,
+        scoreboard: Scoreboard::read(&folder(run))?,
+        answers: answers::read(&folder(run))?,
+        task: task::read(&folder(run))?,
+        board: board::read(run)?,
+        claims: judged(&beside),
+        summary,
+    })
 }
 
 #[cfg(test)]

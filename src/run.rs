@@ -1,9 +1,10 @@
 //! Where is a run kept?
 //!
-//! A folder: `run.toml` (everything needed to repeat it), `metrics.jsonl`, `checkpoints/`, `adapter/`,
-//! `report/`, `export/`.
+//! A folder: `run.toml` (everything needed to repeat it), `metrics.jsonl`, `facts.jsonl` (the fact board), `checkpoints/`,
+//! `adapter/`, `report/`, `export/`.
 
 mod export;
+mod facts;
 mod listing;
 mod removal;
 
@@ -23,6 +24,7 @@ use crate::kernels;
 use crate::train::{RunOutcome, TrainConfig, TrainEvent};
 
 pub use export::{Export, ExportFormat};
+pub use facts::{StepReadings, facts};
 pub use listing::{
     RunLock, RunState, RunSummary, date_and_time, find, folders, fresh_place, newest_unfinished, stamp,
 };
@@ -131,8 +133,9 @@ impl RunFolder {
         self.path.join("adapter")
     }
 
-    /// Adds an event to `metrics.jsonl`, if it belongs there; one line is one write.
+    /// Adds an event to `metrics.jsonl` and `facts.jsonl`, if it belongs there; one line is one write.
     pub fn record(&self, event: &TrainEvent) -> Result<()> {
+        facts::record(&self.path, event)?;
         let Some(line) = metrics_line(event) else { return Ok(()) };
         let mut file = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io("write", self.path.join(METRICS)))
@@ -140,6 +143,7 @@ impl RunFolder {
 
     /// Drops the metrics after `step`: the run goes on from there. A last line that was cut off goes too.
     pub fn forget_after(&self, step: usize) -> Result<()> {
+        facts::forget_after(&self.path, step)?;
         let path = self.path.join(METRICS);
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let keep = |line: &&str| {
@@ -185,14 +189,19 @@ pub fn metrics_line(event: &TrainEvent) -> Option<Value> {
         TrainEvent::Evaluated(report) => {
             let recall: serde_json::Map<_, _> =
                 report.recall.iter().map(|(w, r)| (w.name().to_owned(), json!(r.share()))).collect();
+            let asked: serde_json::Map<_, _> =
+                report.recall.iter().map(|(w, r)| (w.name().to_owned(), json!(r.n))).collect();
             json!({
                 "event": "eval", "step": report.step,
                 "valid_loss": report.valid_loss, "valid_perplexity": report.valid_loss.exp(),
                 "general_loss": report.general_loss, "general_perplexity": report.general_loss.exp(),
-                "recall": recall, "elapsed_s": report.elapsed_s,
+                "recall": recall, "asked": asked, "elapsed_s": report.elapsed_s,
             })
         }
-        TrainEvent::Saved { step } => json!({"event": "checkpoint", "step": step}),
+        TrainEvent::Saved { step, spent } => json!({
+            "event": "checkpoint", "step": step,
+            "elapsed_s": spent.seconds, "cpu_s": spent.cpu_seconds, "energy_j": spent.joules,
+        }),
         TrainEvent::Ended(outcome) => match outcome {
             RunOutcome::Completed => json!({"event": "ended", "outcome": "completed"}),
             RunOutcome::Cancelled => json!({"event": "ended", "outcome": "cancelled"}),

@@ -26,6 +26,7 @@ pub use report::{DataCheck, Estimate, EvalReport, Recall, RunOutcome, StepReport
 
 use crate::error::Result;
 use crate::kernels;
+use crate::meter::{Meter, Spent};
 use crate::model::lora::TrainableAdapter;
 use crate::model::{Adapter, LanguageModel};
 use crate::run::RunFolder;
@@ -60,8 +61,9 @@ struct Loop<'a> {
     trainable: TrainableAdapter,
     optimizer: AdamW,
     n_steps: usize,
-    elapsed_before: f64,
-    clock: Instant,
+    /// What was spent before this start, less what was spent waiting since.
+    spent_before: Spent,
+    meter: Meter,
     estimate: Estimate,
     pace: Pace,
 }
@@ -79,7 +81,7 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
     } else {
         let t = TrainableAdapter::fresh(&config.lora, decoder.config(), &plan.model.name, config.seed)?;
         let optimizer = AdamW::new(&t.vars, config.weight_decay);
-        (Standing { step: 0, elapsed_s: 0.0 }, t, optimizer)
+        (Standing::new(0, Spent::NOTHING), t, optimizer)
     };
     plan.folder.forget_after(standing.step)?;
     let mut looping = Loop {
@@ -88,8 +90,8 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
         trainable,
         optimizer,
         n_steps: config.n_steps(plan.data.train.len()),
-        elapsed_before: standing.elapsed_s,
-        clock: Instant::now(),
+        spent_before: standing.spent(),
+        meter: Meter::start(),
         estimate,
         pace: Pace::default(),
     };
@@ -215,23 +217,23 @@ impl Loop<'_> {
     fn evaluate(&mut self, step: usize) -> Result<bool> {
         let (plan, started) = (self.plan, Instant::now());
         let adapter = if step == 0 { None } else { Some(self.trainable.publish()?) };
-        let sink = &mut *self.sink;
+        let (sink, meter) = (&mut *self.sink, &mut self.meter);
         let mut watch = |done, total| {
             sink.note(TrainEvent::Evaluating { done, total });
             if plan.controls.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         // On few cores an answer that is being written beside would take many times as long.
-        let mut waited = 0.0;
+        let mut waited = Spent::NOTHING;
         let mut rest = || {
-            let since = Instant::now();
+            let since = meter.spent();
             plan.controls.give_way();
-            waited += since.elapsed().as_secs_f64();
+            waited = waited.and(meter.spent().less(since));
             if plan.controls.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let report = evaluate::evaluate(plan.model, adapter.as_ref(), plan.data, &mut watch, &mut rest)?;
-        self.elapsed_before -= waited;
+        self.spent_before = self.spent_before.less(waited);
         let Some(mut report) = report else { return Ok(false) };
-        self.pace.evaluated(started.elapsed().as_secs_f64() - waited);
+        self.pace.evaluated(started.elapsed().as_secs_f64() - waited.seconds);
         report.step = step;
         report.elapsed_s = self.elapsed_s();
         self.note(TrainEvent::Evaluated(report))?;
@@ -250,10 +252,11 @@ impl Loop<'_> {
     }
 
     fn save(&mut self, step: usize) -> Result<()> {
-        let standing = Standing { step, elapsed_s: self.elapsed_s() };
+        let spent = self.spent();
+        let standing = Standing::new(step, spent);
         let folder = self.plan.folder.checkpoints();
         checkpoint::save(&folder, standing, &self.trainable, &self.optimizer)?;
-        self.note(TrainEvent::Saved { step })
+        self.note(TrainEvent::Saved { step, spent })
     }
 
     /// Saves what is to be saved and says how the run ended.
@@ -274,16 +277,20 @@ impl Loop<'_> {
         if controls.wish() != Wish::Wait {
             return controls.wish();
         }
-        let waited = Instant::now();
+        let since = self.meter.spent();
         self.sink.note(TrainEvent::Paused);
         let wish = controls.wait();
-        self.elapsed_before -= waited.elapsed().as_secs_f64();
+        self.spent_before = self.spent_before.less(self.meter.spent().less(since));
         self.sink.note(TrainEvent::Resumed);
         wish
     }
 
-    fn elapsed_s(&self) -> f64 {
-        self.elapsed_before + self.clock.elapsed().as_secs_f64()
+    fn spent(&mut self) -> Spent {
+        self.spent_before.and(self.meter.spent())
+    }
+
+    fn elapsed_s(&mut self) -> f64 {
+        self.spent().seconds
     }
 
     /// Writes what belongs into the run's metrics, then tells whoever listens.

@@ -59,7 +59,9 @@ impl Board {
     pub(crate) fn note(&mut self, step: usize, cells: &[CellReading]) {
         for reading in cells {
             let Some(known) = self.readings.get_mut(reading.cell) else { continue };
-            if known.len() == REMEMBERED {
+            if known.last().is_some_and(|(at, _)| *at == step) {
+                known.pop();
+            } else if known.len() == REMEMBERED {
                 // The beginning and the end say most.
                 known.remove(REMEMBERED / 2);
             }

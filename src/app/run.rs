@@ -147,7 +147,7 @@ impl Run {
             TrainEvent::Published { .. } => {}
             TrainEvent::FactsListed(cells) => self.board.list(cells),
             TrainEvent::FactsRead { step, cells } => self.board.note(step, &cells),
-            TrainEvent::Saved { step } => self.saved = Some(step),
+            TrainEvent::Saved { step, .. } => self.saved = Some(step),
             TrainEvent::Paused => match self.stage {
                 Stage::Pausing => self.stage = Stage::Paused,
                 Stage::Training => self.waits = true,

@@ -291,7 +291,7 @@ fn the_recipe_is_chosen_before_a_run_and_not_during_one() {
 #[test]
 fn failures_are_dialogs_that_name_the_way_out() {
     let mut app = training();
-    train(&mut app, TrainEvent::Saved { step: 1 });
+    train(&mut app, TrainEvent::Saved { step: 1, spent: crate::meter::Spent::NOTHING });
     train(&mut app, TrainEvent::Ended(RunOutcome::Failed("the disk is full".into())));
     let Some(Dialog::Error(trouble)) = &app.dialog else { panic!("no dialog") };
     assert_eq!(trouble.cause, "the disk is full");

@@ -171,6 +171,7 @@ pub(super) struct Opened {
     index: Option<Index>,
     form: PromptForm,
     adapter: Option<Adapter>,
+    digest: Option<String>,
 }
 
 impl Opened {
@@ -210,9 +211,10 @@ impl Opened {
         };
         let load = |place: &AdapterPlace| Adapter::load(&place.folder, model.decoder.config());
         let adapter = place.as_ref().map(load).transpose()?;
+        let digest = adapter.as_ref().map(Adapter::digest).transpose()?;
         let model_name = files.lasting_name();
         let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
-        Ok(Self { contenders, model, model_name, corpus, place, index, form, adapter })
+        Ok(Self { contenders, model, model_name, corpus, place, index, form, adapter, digest })
     }
 
     /// The form that suits the model, with another number of passages where one is wished.
@@ -234,13 +236,19 @@ impl Opened {
     /// The fine-tuned weights, if there are any.
     pub(super) fn tuned(&self, scale: f64) -> Option<Tuned<'_>> {
         let step = self.place.as_ref().and_then(|place| place.step);
-        self.adapter.as_ref().map(|adapter| Tuned { adapter, step, scale })
+        let digest = self.digest.as_deref();
+        self.adapter.as_ref().map(|adapter| Tuned { adapter, step, scale, digest })
     }
 
     /// What the run behind the adapter was trained on, if it is one.
     pub(super) fn recipe(&self) -> Option<Recipe> {
         let (_, record) = self.place.as_ref()?.run.as_ref()?;
         Some(record.train.recipe)
+    }
+
+    /// Where questions are looked up, if any contender does.
+    pub(super) fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
     }
 
     /// The adapter, if there is one.

@@ -1,7 +1,10 @@
 //! `lorascope eval`: how does each contender do, by wording?
 
 mod task;
+mod told;
+mod workup;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +21,9 @@ use crate::corpus::{Corpus, Wording};
 use crate::error::Error;
 use crate::files::write_whole;
 use crate::lab::scoreboard::{ANSWER_TOKENS, Outcome, Scoreboard, comparisons, examine, items};
-use crate::lab::{BaseKnowledge, Comparison, Contender, Desk, Forgetting, Tuned, Verdict, forgetting};
+use crate::lab::{
+    Answering, BaseKnowledge, Comparison, Contender, Desk, Forgetting, Tuned, Verdict, forgetting,
+};
 use crate::model::generate::Sampling;
 use crate::rag::Rerank;
 use crate::train::data::spread;
@@ -47,6 +52,9 @@ pub struct EvalArgs {
     /// Questions of each wording at most, spread evenly; all if not given.
     #[arg(long, value_name = "N")]
     pub sample: Option<usize>,
+    /// What an hour of this machine costs, in dollars; 0.10 if neither this nor the settings say.
+    #[arg(long, value_name = "DOLLARS")]
+    pub price: Option<f64>,
 }
 
 /// Runs it.
@@ -63,24 +71,38 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let desk = Desk { rerank: args.rerank, ..desk(&opened, args.top) };
     let asked = Asked { contenders: &opened.contenders, wordings: &wordings, sample: args.sample };
     let tuned = opened.tuned(args.adapter.scale);
-    let outcomes = examined(&desk, &opened.corpus, asked, tuned, &cancel)?;
+    let (outcomes, answers) = examined(&desk, &opened.corpus, asked, tuned, &cancel)?;
     if outcomes.is_empty() {
         let what = format!("{} has no question of these wordings", opened.corpus.name);
         return Err(Error::refused(what, "add facts.jsonl to the corpus, or name other wordings").into());
     }
-    let board = Scoreboard::of(&outcomes);
+    let checks = workup::checks(&opened, tuned, &outcomes)?;
+    let retrieval = workup::retrieval(&opened, (&desk, asked), &cancel)?;
     let known = BaseKnowledge::of(&opened.model, &cancel)?;
     let forgot = forgetting(&opened.model, &known, opened.adapter(), &cancel)?;
-    let result = result(&outcomes, Some(&forgot))?;
+    let cost = workup::cost(&opened, (args.price, answers), common, &cancel)?;
+    let mut result = result(&outcomes, Some(&forgot))?;
+    result["n_parameters"] = json!(opened.model.decoder.n_parameters());
+    result["adapter"] = json!(tuned.and_then(|tuned| tuned.digest));
+    result["checks"] = json!(checks);
+    result["retrieval"] = json!(retrieval);
+    result["cost"] = json!(cost);
     keep(&opened, &files(&result, &outcomes)?)?;
     if common.json {
         say_json(&result)?;
-    } else {
-        say(table(&board))?;
-        for comparison in comparisons(&outcomes).iter().filter(|c| c.verdict != Verdict::Undecided) {
-            say(comparison)?;
-        }
-        say(forgetting_text(&forgot))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(told::table(&Scoreboard::of(&outcomes)))?;
+    for comparison in comparisons(&outcomes).iter().filter(|c| c.verdict != Verdict::Undecided) {
+        say(comparison)?;
+    }
+    if let Some(retrieval) = &retrieval {
+        say(told::retrieval(retrieval))?;
+    }
+    say(told::forgetting(&forgot))?;
+    say(told::cost(&cost))?;
+    for check in &checks {
+        say(format!("checked: {check}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +125,7 @@ pub(super) fn desk(opened: &Opened, top: Option<usize>) -> Desk<'_> {
 }
 
 /// Who is asked what.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) contenders: &'a [Contender],
     pub(super) wordings: &'a [Wording],
@@ -118,9 +140,10 @@ pub(super) fn examined(
     asked: Asked,
     tuned: Option<Tuned>,
     cancel: &Cancel,
-) -> anyhow::Result<Vec<Outcome>> {
+) -> anyhow::Result<(Vec<Outcome>, BTreeMap<Contender, Answering>)> {
     let mut progress = Progress::new();
     let mut outcomes = Vec::new();
+    let mut answers: BTreeMap<Contender, Answering> = BTreeMap::new();
     for &contender in asked.contenders {
         for &wording in asked.wordings {
             let all = items(corpus, &[wording]);
@@ -129,10 +152,13 @@ pub(super) fn examined(
                 let (who, how) = (contender.name(), wording.name());
                 progress.update(&format!("{who} on {how} wordings: {done} of {}", chosen.len()));
             };
-            outcomes.extend(examine(desk, (contender, &chosen), tuned, cancel, &mut watch)?);
+            let (more, took) = examine(desk, (contender, &chosen), tuned, cancel, &mut watch)?;
+            outcomes.extend(more);
+            let so_far = answers.entry(contender).or_default();
+            *so_far = so_far.and(took);
         }
     }
-    Ok(outcomes)
+    Ok((outcomes, answers))
 }
 
 /// The scoreboard, and what was forgotten, as `eval.json` has them.
@@ -176,59 +202,4 @@ pub(super) fn keep_in(folder: &Path, files: &[(&str, String)]) -> anyhow::Result
         write_whole(&folder.join(name), text.as_bytes())?;
     }
     Ok(())
-}
-
-/// The scoreboard, for people.
-fn table(board: &Scoreboard) -> String {
-    let mut text = format!(
-        "{:<10} {:<13} {:>4}  {:>8}  {:>13}  {:>6}  {:>5}  {:>6}",
-        "contender", "wording", "n", "contains", "95 % interval", "exact", "F1", "broken"
-    );
-    for (contender, wordings) in &board.contenders {
-        for (wording, tally) in wordings {
-            let percent = |share: f64| format!("{:.1} %", share * 100.0);
-            let interval = format!("{:.0} to {:.0} %", tally.ci95[0] * 100.0, tally.ci95[1] * 100.0);
-            let _ = write!(
-                text,
-                "\n{:<10} {:<13} {:>4}  {:>8}  {interval:>13}  {:>6}  {:>5.2}  {:>6}",
-                contender.name(),
-                wording.name(),
-                tally.n,
-                percent(tally.contains),
-                percent(tally.exact),
-                tally.f1,
-                percent(tally.degenerate)
-            );
-        }
-    }
-    for (contender, wordings) in &board.reading {
-        for (wording, reading) in wordings {
-            let _ = write!(
-                text,
-                "\n{} on {} wordings: the right passage came first for {:.1} %; with it {:.1} % were answered right, without it {:.1} %",
-                contender.name(),
-                wording.name(),
-                reading.right_passage_first * 100.0,
-                reading.right_when_first * 100.0,
-                reading.right_otherwise * 100.0
-            );
-        }
-    }
-    text
-}
-
-fn forgetting_text(forgot: &Forgetting) -> String {
-    let base = forgot.base_general_perplexity;
-    let (n, n_base) = (forgot.n_quiz, forgot.base_quiz_right);
-    match (forgot.tuned_general_perplexity, forgot.tuned_quiz_right, forgot.kl_from_base) {
-        (Some(tuned), Some(n_tuned), Some(kl)) => format!(
-            "general text: perplexity {base:.2} for the base model, {tuned:.2} fine-tuned\n\
-             common knowledge: the base model answers {n_base} of {n} questions right, fine-tuned {n_tuned}\n\
-             on the base model's own answers the fine-tuned one departs from it by {kl:.3} nats per token (KL)"
-        ),
-        _ => format!(
-            "general text: perplexity {base:.2} for the base model\n\
-             common knowledge: it answers {n_base} of {n} questions right"
-        ),
-    }
 }

@@ -121,7 +121,8 @@ pub fn embedder(store: &Store, cancel: &Cancel) -> anyhow::Result<Embedder> {
     Ok(Embedder::load(&files.path, &files.name)?)
 }
 
-fn index_line(event: IndexProgress) -> String {
+/// Progress of indexing, in a line.
+pub(super) fn index_line(event: IndexProgress) -> String {
     match event {
         IndexProgress::Waiting => "index: another process is at it".to_owned(),
         IndexProgress::Chunking { done, total } => format!("index: document {done} of {total}"),

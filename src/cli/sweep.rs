@@ -245,7 +245,7 @@ impl<'a> Bench<'a> {
         if !folder.join("eval.json").is_file() {
             let asked =
                 Asked { contenders: &opened.contenders, wordings: &Wording::ALL, sample: args.sample };
-            let outcomes = eval::examined(&desk, &opened.corpus, asked, None, cancel)?;
+            let (outcomes, _) = eval::examined(&desk, &opened.corpus, asked, None, cancel)?;
             eval::keep_in(&folder, &eval::files(&eval::result(&outcomes, None)?, &outcomes)?)?;
         }
         let untuned = marks(&folder)?;
@@ -311,10 +311,16 @@ impl<'a> Bench<'a> {
     fn measured(&self, run: &Planned, name: &str) -> anyhow::Result<()> {
         let Opened { model, corpus, .. } = self.opened;
         let adapter = Adapter::load(&run.folder.join("adapter"), model.decoder.config())?;
-        let tuned = crate::lab::Tuned { adapter: &adapter, step: run.config.steps, scale: 1.0 };
+        let digest = adapter.digest()?;
+        let tuned = crate::lab::Tuned {
+            adapter: &adapter,
+            step: run.config.steps,
+            scale: 1.0,
+            digest: Some(digest.as_str()),
+        };
         let asked =
             Asked { contenders: &self.args.contender, wordings: &Wording::ALL, sample: self.args.sample };
-        let outcomes = eval::examined(&self.desk, corpus, asked, Some(tuned), self.cancel)?;
+        let (outcomes, _) = eval::examined(&self.desk, corpus, asked, Some(tuned), self.cancel)?;
         Progress::new().update(&format!("{name}: what was forgotten"));
         let forgot = forgetting(model, &self.known, Some(&adapter), self.cancel)?;
         let result = eval::result(&outcomes, Some(&forgot))?;

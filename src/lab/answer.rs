@@ -40,6 +40,8 @@ pub struct Tuned<'a> {
     pub step: Option<usize>,
     /// Multiplies the adapter's own scaling; 0 is the base model.
     pub scale: f64,
+    /// Its digest ([`Adapter::digest`]), where records are kept.
+    pub digest: Option<&'a str>,
 }
 
 /// One contender's answer, with everything needed to check it.
@@ -63,6 +65,8 @@ pub struct Answer {
     pub total_ms: f64,
     /// The training step of the adapter; `None` for the base model.
     pub step: Option<usize>,
+    /// The adapter's digest, where records are kept; `None` for the base model.
+    pub adapter: Option<String>,
 }
 
 /// Progress of one side's answer.
@@ -101,6 +105,8 @@ pub struct Brief {
     pub prompt: String,
     /// The same as tokens.
     pub tokens: Vec<u32>,
+    /// What of it was looked up: the user's turn of a contender that retrieves; empty for one that does not.
+    pub read: String,
     /// What the retriever found, best first.
     pub passages: Vec<Passage>,
     /// How many of them are in the prompt.
@@ -132,7 +138,7 @@ impl Desk<'_> {
             return Err(Error::refused("the question is empty", "type a question"));
         }
         let model = self.model;
-        let (user_message, n_used, passages) = if contender.retrieves() {
+        let (user_message, n_used, found) = if contender.retrieves() {
             let count = |text: &str| model.tokenizer.encode_plain(text).map_or(usize::MAX, |ids| ids.len());
             let budget = Budget { n_tokens: self.room()?, count: &count };
             let built = build_prompt(question, passages, self.form, budget)?;
@@ -140,6 +146,7 @@ impl Desk<'_> {
         } else {
             (question.to_owned(), 0, Vec::new())
         };
+        let read = if contender.retrieves() { user_message.clone() } else { String::new() };
         let messages = [Message::user(user_message)];
         let prompt = model.chat.render(&messages, GenerationPrompt::Add)?;
         let tokens = model.chat.encode(&model.tokenizer, &messages, GenerationPrompt::Add)?;
@@ -149,7 +156,7 @@ impl Desk<'_> {
                 format!("the question makes a prompt of {} tokens; the model reads {window}", tokens.len());
             return Err(Error::refused(what, "ask a shorter question"));
         }
-        Ok(Brief { contender, prompt, tokens, passages, n_used })
+        Ok(Brief { contender, prompt, tokens, read, passages: found, n_used })
     }
 
     /// Tokens the user's turn may have, so that the answer still fits into the model's window.
@@ -246,9 +253,15 @@ fn write(
             first_token_ms: first.unwrap_or(end),
             total_ms: if first.is_some() { last } else { end },
             step: tuned.filter(|_| brief.contender.is_tuned()).and_then(|tuned| tuned.step),
+            adapter: digest_of(brief.contender, tuned),
         });
     }
     Ok(answers)
+}
+
+/// The digest of the weights a contender answers with; none for the base model.
+pub(super) fn digest_of(contender: Contender, tuned: Option<Tuned>) -> Option<String> {
+    tuned.filter(|_| contender.is_tuned())?.digest.map(str::to_owned)
 }
 
 /// What the generator continues. Contenders that are not tuned read without an adapter.

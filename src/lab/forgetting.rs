@@ -13,7 +13,7 @@ use crate::kernels;
 use crate::model::generate::{Prompt, Sampling, generate};
 use crate::model::{Adapter, LanguageModel};
 use crate::train::batch::{Batch, Encoded};
-use crate::train::data::general_text;
+use crate::train::data::{general_probe, general_text};
 use crate::train::evaluate::mean_loss;
 
 /// Tokens of an answer to the quiz at most.
@@ -36,6 +36,10 @@ pub struct Forgetting {
     pub tuned_general_loss: Option<f64>,
     /// Its exponential.
     pub tuned_general_perplexity: Option<f64>,
+    /// Perplexity of the verse among the texts, base.
+    pub base_verse_perplexity: f64,
+    /// The same, fine-tuned.
+    pub tuned_verse_perplexity: Option<f64>,
     /// Questions of common knowledge.
     pub n_quiz: usize,
     /// How many of them the base answers right.
@@ -52,6 +56,9 @@ pub struct Forgetting {
 pub struct BaseKnowledge {
     texts: Vec<Encoded>,
     general_loss: f64,
+    /// Those of the texts that are verse.
+    verse: Vec<Encoded>,
+    verse_loss: f64,
     /// Prompts of the quiz with what is accepted.
     asked: Vec<(Vec<u32>, Vec<String>)>,
     n_right: usize,
@@ -67,6 +74,14 @@ impl BaseKnowledge {
     pub fn of(model: &LanguageModel, cancel: &Cancel) -> Result<Self> {
         let texts = general_text(model, usize::MAX)?;
         let general_loss = mean_loss(&model.decoder, None, &texts)?;
+        let is_verse = general_probe()?.into_iter().map(|text| text.kind == "verse");
+        let verse: Vec<Encoded> = texts
+            .iter()
+            .zip(is_verse)
+            .filter(|(_, is_verse)| *is_verse)
+            .map(|(text, _)| text.clone())
+            .collect();
+        let verse_loss = mean_loss(&model.decoder, None, &verse)?;
         let asked = quiz()?
             .into_iter()
             .map(|question| Ok((model.question_prompt(&question.question)?, question.answers)))
@@ -78,7 +93,7 @@ impl BaseKnowledge {
             tokens: [prompt.as_slice(), &answer].concat(),
         };
         let answers = asked.iter().zip(written).map(own).filter(|answer| answer.n_supervised() > 0).collect();
-        Ok(Self { texts, general_loss, asked, n_right, answers })
+        Ok(Self { texts, general_loss, verse, verse_loss, asked, n_right, answers })
     }
 }
 
@@ -93,6 +108,7 @@ pub fn forgetting(
     cancel: &Cancel,
 ) -> Result<Forgetting> {
     let tuned = adapter.map(|adapter| mean_loss(&model.decoder, Some(adapter), &known.texts)).transpose()?;
+    let verse = adapter.map(|adapter| mean_loss(&model.decoder, Some(adapter), &known.verse)).transpose()?;
     let right = |adapter| n_right(model, &known.asked, &answers(model, &known.asked, Some(adapter), cancel)?);
     Ok(Forgetting {
         n_texts: known.texts.len(),
@@ -100,6 +116,8 @@ pub fn forgetting(
         base_general_perplexity: known.general_loss.exp(),
         tuned_general_loss: tuned,
         tuned_general_perplexity: tuned.map(f64::exp),
+        base_verse_perplexity: known.verse_loss.exp(),
+        tuned_verse_perplexity: verse.map(f64::exp),
         n_quiz: known.asked.len(),
         base_quiz_right: known.n_right,
         tuned_quiz_right: adapter.map(right).transpose()?,

@@ -3,6 +3,136 @@
 //! Ranks count from 1, as in a passage's `final_rank`; `None` was not found at all. Every measure is a
 //! mean over the questions, from 0 to 1, and 0 where there is none.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::scoreboard::Item;
+use crate::cancel::Cancel;
+use crate::corpus::Wording;
+use crate::error::Result;
+use crate::rag::{Arms, Index, Passage};
+
+/// Places whose recall is told.
+const PLACES: [usize; 4] = [1, 3, 5, 10];
+/// Passages looked at; several may be of one document.
+const N_PASSAGES: usize = 32;
+/// Places of a missed question that are told.
+const N_TOLD: usize = 3;
+
+/// How one way of searching did. Shares are 0 to 1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArmScore {
+    /// Share of questions with a right document among the first so many.
+    pub recall_at: BTreeMap<usize, f64>,
+    /// Mean reciprocal rank of the first right document.
+    pub mrr: f64,
+    /// Normalised discounted cumulative gain of the first ten documents.
+    pub ndcg_at_10: f64,
+}
+
+/// A question whose right document was not put before the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// The question.
+    pub question: String,
+    /// How it is asked.
+    pub wording: Wording,
+    /// Documents that state the answer.
+    pub documents: Vec<String>,
+    /// The place of the first of them, by the fused order; `None` where it is not among those looked at.
+    pub place: Option<usize>,
+    /// The first documents that were found instead.
+    pub found: Vec<String>,
+}
+
+/// Each way of searching, by wording and over all questions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Retrieved {
+    /// Questions looked up.
+    pub n: usize,
+    /// By the name of the way: bm25, cosine, fused.
+    pub all: BTreeMap<String, ArmScore>,
+    /// The same by wording.
+    pub by_wording: BTreeMap<Wording, BTreeMap<String, ArmScore>>,
+    /// What was missed by the fused order at as many places as the model reads passages.
+    pub missed: Vec<Missed>,
+}
+
+/// The ranks of every right document of a question.
+type Ranks = Vec<Option<usize>>;
+
+/// Looks every question up in each way; `n_read` passages are put before the model. `watch` hears how many are done.
+///
+/// # Errors
+/// When the index cannot be read, or when cancelled.
+pub fn retrieved(
+    index: &Index,
+    (items, n_read): (&[Item], usize),
+    cancel: &Cancel,
+    watch: &mut dyn FnMut(usize),
+) -> Result<Retrieved> {
+    let mut ranks: BTreeMap<(Wording, &str), Vec<Ranks>> = BTreeMap::new();
+    let mut missed = Vec::new();
+    let asked = items.iter().filter(|item| !item.documents.is_empty() && !item.question.answers.is_empty());
+    let mut n = 0;
+    for item in asked {
+        cancel.check()?;
+        watch(n);
+        n += 1;
+        let Arms { bm25, cosine, fused } = index.arms(&item.question.text, N_PASSAGES)?;
+        let wording = item.question.wording;
+        for (name, found) in [("bm25", &bm25), ("cosine", &cosine), ("fused", &fused)] {
+            let found = documents(found);
+            let rank = |right: &String| found.iter().position(|id| id == right).map(|at| at + 1);
+            let of_item: Ranks = item.documents.iter().map(rank).collect();
+            let place = of_item.iter().flatten().copied().min();
+            if name == "fused" && place.is_none_or(|place| place > n_read) {
+                missed.push(Missed {
+                    question: item.question.text.clone(),
+                    wording,
+                    documents: item.documents.to_vec(),
+                    place,
+                    found: found.iter().take(N_TOLD).map(|id| (*id).to_owned()).collect(),
+                });
+            }
+            ranks.entry((wording, name)).or_default().push(of_item);
+        }
+    }
+    watch(n);
+    let mut result = Retrieved { n, missed, ..Retrieved::default() };
+    let mut all: BTreeMap<&str, Vec<Ranks>> = BTreeMap::new();
+    for ((wording, name), ranks) in ranks {
+        let scores = result.by_wording.entry(wording).or_default();
+        scores.insert(name.to_owned(), ArmScore::of(&ranks));
+        all.entry(name).or_default().extend(ranks);
+    }
+    result.all = all.into_iter().map(|(name, ranks)| (name.to_owned(), ArmScore::of(&ranks))).collect();
+    Ok(result)
+}
+
+/// The documents of passages, each in its best place.
+fn documents(passages: &[Passage]) -> Vec<&str> {
+    let mut found: Vec<&str> = Vec::new();
+    for passage in passages {
+        if !found.contains(&passage.document.as_str()) {
+            found.push(&passage.document);
+        }
+    }
+    found
+}
+
+impl ArmScore {
+    fn of(ranks: &[Ranks]) -> Self {
+        let best: Ranks = ranks.iter().map(|ranks| ranks.iter().flatten().copied().min()).collect();
+        Self {
+            recall_at: PLACES.iter().map(|&k| (k, recall_at(&best, k))).collect(),
+            mrr: mrr(&best),
+            ndcg_at_10: ndcg_at(ranks, 10),
+        }
+    }
+}
+
 /// The share of questions whose right document is among the first `k`. One rank a question.
 pub fn recall_at(ranks: &[Option<usize>], k: usize) -> f64 {
     mean(ranks.iter().map(|rank| f64::from(u8::from(is_within(*rank, k)))))

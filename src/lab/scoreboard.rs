@@ -5,12 +5,15 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::answer::prompt_of;
-use super::{Brief, Contender, Desk, Tuned};
+use std::time::Instant;
+
+use super::answer::{digest_of, prompt_of};
+use super::{Answering, Brief, Contender, Desk, Tuned};
 use super::{Comparison, Degeneration, Gold, abstains, compare, degeneration, exact_match, f1, gold, wilson};
+use super::{is_grounded, is_off_type};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording, contains_gold};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::generate::generate;
 use crate::train::Recall;
 
@@ -58,10 +61,15 @@ pub struct Outcome {
     pub text: String,
     /// The exact text the model read.
     pub prompt: String,
+    /// The digest of the adapter it was answered with; `None` for the base model.
+    pub adapter: Option<String>,
     /// Documents of the passages in the prompt, best first.
     pub passages: Vec<String>,
-    /// Whether the best passage is of a document that states the fact; `None` for closed-book contenders.
-    pub right_passage_first: Option<bool>,
+    /// Whether a passage in the prompt is of a document that states the fact; `None` for closed-book contenders.
+    pub right_passage: Option<bool>,
+    /// Whether what the answer claims stands in the passages that the prompt holds; `None` for closed-book contenders, and
+    /// for an answer that claims nothing.
+    pub grounded: Option<bool>,
     /// Whether the answer contains an accepted one; for what the corpus does not say, whether it says so.
     pub contains: bool,
     /// Whether it is an accepted one, and nothing else (`SQuAD`).
@@ -74,26 +82,30 @@ pub struct Outcome {
     pub gold_answer: Option<Gold>,
 }
 
-/// Puts questions to one contender. `watch` hears how many are answered.
+/// Puts questions to one contender, and says what answering took (that the right answers are read once more is not in it).
+/// `watch` hears how many are answered.
 ///
 /// # Errors
-/// When a question cannot be asked, or when cancelled.
+/// When a question cannot be asked, when a prompt does not hold the passages it should, or when cancelled.
 pub fn examine(
     desk: &Desk,
     (contender, items): (Contender, &[Item]),
     tuned: Option<Tuned>,
     cancel: &Cancel,
     watch: &mut dyn FnMut(usize),
-) -> Result<Vec<Outcome>> {
+) -> Result<(Vec<Outcome>, Answering)> {
     let mut outcomes = Vec::with_capacity(items.len());
+    let mut answering = Answering::default();
     for group in items.chunks(TOGETHER) {
         cancel.check()?;
         watch(outcomes.len());
+        let started = Instant::now();
         let briefs = group.iter().map(|item| brief(desk, contender, item)).collect::<Result<Vec<_>>>()?;
         let prompts: Vec<_> = briefs.iter().map(|brief| prompt_of(brief, tuned)).collect();
         let go_on = &mut |_, _| ControlFlow::Continue(());
         let model = desk.model;
         let written = generate(&model.decoder, &prompts, (&desk.sampling, &model.stop), cancel, go_on)?;
+        answering.note(started.elapsed().as_secs_f64(), &briefs, &written);
         let first = |item: &Item| item.question.answers.first().cloned();
         let known: Vec<_> = group.iter().map(first).collect();
         let shown: Vec<_> = prompts
@@ -106,22 +118,46 @@ pub fn examine(
         for (((item, brief), tokens), known) in group.iter().zip(briefs).zip(written).zip(&known) {
             let text = model.tokenizer.decode(&tokens)?.trim().to_owned();
             let gold_answer = known.as_ref().and_then(|_| likely.next());
-            outcomes.push(scored(item, brief, (text, gold_answer)));
+            outcomes.push(Outcome {
+                adapter: digest_of(contender, tuned),
+                ..scored(item, brief, (text, gold_answer))
+            });
         }
     }
     watch(outcomes.len());
-    Ok(outcomes)
+    Ok((outcomes, answering))
 }
 
 fn brief(desk: &Desk, contender: Contender, item: &Item) -> Result<Brief> {
     let question = &item.question.text;
     let passages = if contender.retrieves() { desk.look_up(question)?.passages } else { Vec::new() };
-    desk.brief(contender, question, &passages)
+    let brief = desk.brief(contender, question, &passages)?;
+    checked(&brief)?;
+    Ok(brief)
+}
+
+/// Errors of the retriever and of the reader are told apart by which passages were read: so the prompt must hold just
+/// those that are named.
+fn checked(brief: &Brief) -> Result<()> {
+    const BEGINNING: usize = 24;
+    let used = &brief.passages[..brief.n_used];
+    let beginning = |text: &str| text.trim().chars().take(BEGINNING).collect::<String>();
+    let missing = used.iter().find(|passage| !brief.prompt.contains(beginning(&passage.text).trim_end()));
+    let (name, faulty) = (brief.contender.name(), "this is a fault of lorascope: please report it");
+    if let Some(passage) = missing {
+        let what =
+            format!("a prompt of {name} does not hold the passage of {} that it names", passage.document);
+        return Err(Error::refused(what, faulty));
+    }
+    if !(brief.contender.retrieves() || used.is_empty() && brief.read.is_empty()) {
+        return Err(Error::refused(format!("a prompt of {name} holds passages"), faulty));
+    }
+    Ok(())
 }
 
 fn scored(item: &Item, brief: Brief, (text, gold_answer): (String, Option<Gold>)) -> Outcome {
     let gold = item.question.answers.clone();
-    let best = brief.passages.first();
+    let used = &brief.passages[..brief.n_used];
     let is_right = |document: &String| item.documents.contains(document);
     let abstained = gold.is_empty() && abstains(&text);
     Outcome {
@@ -132,12 +168,17 @@ fn scored(item: &Item, brief: Brief, (text, gold_answer): (String, Option<Gold>)
         contains: abstained || contains_gold(&text, &gold),
         exact: abstained || exact_match(&text, &gold),
         f1: if abstained { 1.0 } else { f1(&text, &gold) },
-        degenerate: degeneration(&text),
+        degenerate: degeneration(&text)
+            .or_else(|| is_off_type(&text, &gold).then_some(Degeneration::OffType)),
         gold_answer,
-        right_passage_first: brief
+        adapter: None,
+        right_passage: brief
             .contender
             .retrieves()
-            .then(|| best.is_some_and(|passage| is_right(&passage.document))),
+            .then(|| used.iter().any(|passage| is_right(&passage.document))),
+        grounded: (brief.contender.retrieves() && !abstained)
+            .then(|| is_grounded(&text, &item.question.text, &brief.read))
+            .flatten(),
         passages: brief.passages.into_iter().take(brief.n_used).map(|passage| passage.document).collect(),
         prompt: brief.prompt,
         gold,
@@ -158,8 +199,13 @@ pub struct Tally {
     pub f1: f64,
     /// Wilson's 95 % interval of `contains`.
     pub ci95: [f64; 2],
-    /// Share of broken answers.
+    /// Share of broken answers, those of another kind than was asked for included.
     pub degenerate: f64,
+    /// Share of answers that are whole, but of another kind than was asked for.
+    pub off_type: f64,
+    /// Of the answers that claim something, the share whose claim stands in the passages given; `None` for closed-book
+    /// contenders.
+    pub grounded: Option<f64>,
     /// Mean of the log-probabilities, in nats a token, of the accepted answers.
     pub gold_log_prob: Option<f64>,
     /// The median of their worst ranks.
@@ -170,12 +216,16 @@ impl Tally {
     /// Counts outcomes; `None` where there is none.
     pub fn of<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Option<Self> {
         let (mut n, mut right, mut exact, mut broken, mut f1) = (0, 0, 0, 0, 0.0);
+        let (mut off_type, mut n_claims, mut n_grounded) = (0, 0, 0);
         let mut likely: Vec<Gold> = Vec::new();
         for outcome in outcomes {
             n += 1;
             right += usize::from(outcome.contains);
             exact += usize::from(outcome.exact);
             broken += usize::from(outcome.degenerate.is_some());
+            off_type += usize::from(outcome.degenerate == Some(Degeneration::OffType));
+            n_claims += usize::from(outcome.grounded.is_some());
+            n_grounded += usize::from(outcome.grounded == Some(true));
             f1 += outcome.f1;
             likely.extend(outcome.gold_answer);
         }
@@ -194,6 +244,8 @@ impl Tally {
             f1: f1 / n as f64,
             ci95: [low, high],
             degenerate: share(broken),
+            off_type: share(off_type),
+            grounded: (n_claims > 0).then(|| n_grounded as f64 / n_claims as f64),
             gold_log_prob: (!likely.is_empty()).then(|| sum / likely.len() as f64),
             gold_rank: ranks.get(ranks.len() / 2).copied(),
         })
@@ -205,12 +257,12 @@ impl Tally {
 pub struct Reading {
     /// Questions asked.
     pub n: usize,
-    /// Share whose best passage is of a right document.
-    pub right_passage_first: f64,
-    /// Share of right answers among those with the right passage.
-    pub right_when_first: f64,
-    /// Share of right answers among those without.
-    pub right_otherwise: f64,
+    /// Share whose prompt holds a passage of a right document.
+    pub right_passage: f64,
+    /// Share of right answers among those.
+    pub right_with_it: f64,
+    /// Share of right answers among the others.
+    pub right_without: f64,
 }
 
 impl Reading {
@@ -219,8 +271,8 @@ impl Reading {
         // [without, with the right passage]: (right answers, all)
         let mut counts = [(0, 0); 2];
         for outcome in outcomes {
-            let Some(is_first) = outcome.right_passage_first else { continue };
-            let (right, n) = &mut counts[usize::from(is_first)];
+            let Some(has_it) = outcome.right_passage else { continue };
+            let (right, n) = &mut counts[usize::from(has_it)];
             *right += usize::from(outcome.contains);
             *n += 1;
         }
@@ -228,9 +280,9 @@ impl Reading {
         let share = |(part, whole): (usize, usize)| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         (n > 0).then(|| Self {
             n,
-            right_passage_first: share((counts[1].1, n)),
-            right_when_first: share(counts[1]),
-            right_otherwise: share(counts[0]),
+            right_passage: share((counts[1].1, n)),
+            right_with_it: share(counts[1]),
+            right_without: share(counts[0]),
         })
     }
 }
@@ -292,7 +344,7 @@ pub fn comparisons(outcomes: &[Outcome]) -> Vec<Comparison> {
 /// # Errors
 /// As [`examine`].
 pub fn recall_of(desk: &Desk, (contender, items): (Contender, &[Item]), cancel: &Cancel) -> Result<Recall> {
-    let outcomes = examine(desk, (contender, items), None, cancel, &mut |_| {})?;
+    let (outcomes, _) = examine(desk, (contender, items), None, cancel, &mut |_| {})?;
     let n_right = outcomes.iter().filter(|outcome| outcome.contains).count();
     Ok(Recall { n_right, n: outcomes.len() })
 }

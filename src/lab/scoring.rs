@@ -144,6 +144,8 @@ pub enum Degeneration {
     Repeats,
     /// Over half of the words are none; see [`degeneration`].
     NonWords,
+    /// Whole, but of another kind than was asked for; see [`super::is_off_type`].
+    OffType,
 }
 
 /// Words of a run that must not come back, and how often it may not.

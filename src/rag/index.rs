@@ -48,6 +48,17 @@ pub struct Index {
     embedder: Arc<dyn Embed>,
 }
 
+/// What each way of searching finds for one question, best first.
+#[derive(Debug, Clone)]
+pub struct Arms {
+    /// By words alone.
+    pub bm25: Vec<Passage>,
+    /// By meaning alone, over all chunks.
+    pub cosine: Vec<Passage>,
+    /// Both fused: what questions are answered with.
+    pub fused: Vec<Passage>,
+}
+
 /// The embeddings of one chunk.
 struct ChunkVectors {
     whole: Vec<f32>,
@@ -187,6 +198,22 @@ impl Index {
         timings.rerank = watch.lap();
         timings.total = watch.total();
         Ok(Retrieval { passages, timings })
+    }
+
+    /// The `top` best passages for a question by each way of searching.
+    ///
+    /// # Errors
+    /// As [`Index::retrieve`].
+    pub fn arms(&self, question: &str, top: usize) -> Result<Arms> {
+        let fused = self.retrieve(question, top, Rerank::Fused)?.passages;
+        let bm25 = self.retrieve(question, top, Rerank::Off)?.passages;
+        let cosine = self.nearest(&self.embed_question(question.trim())?, top);
+        Ok(Arms { bm25, cosine, fused })
+    }
+
+    /// What turns texts into vectors.
+    pub fn embedder(&self) -> &Arc<dyn Embed> {
+        &self.embedder
     }
 
     fn embed_question(&self, question: &str) -> Result<Vec<f32>> {

@@ -314,6 +314,11 @@ impl Lexicon {
     }
 }
 
+/// The different words of a text that say something, in order: lower case, accents off, stemmed.
+pub fn terms(text: &str) -> Vec<String> {
+    words(question_analyzer(), text)
+}
+
 /// The different words of a text, in order.
 fn words(mut analyzer: TextAnalyzer, text: &str) -> Vec<String> {
     let mut seen = HashSet::new();

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::page::{Block, Cell, Page, Table};
+use super::page::{Block, Cell, Page, Square, Table};
 use crate::app::Look;
 use crate::error::Result;
 use crate::plot::{Chart, Ink, Shape, svg};
@@ -50,7 +50,7 @@ fn colours() -> String {
         let _ = writeln!(
             rules,
             "svg [fill=\"{drawn}\"]{{fill:var(--{name})}}svg [stroke=\"{drawn}\"]{{stroke:var(--{name})}}\
-             .{name}::before{{background:var(--{name})}}"
+             .{name}::before{{background:var(--{name})}}.ink-{name}{{color:var(--{name})}}"
         );
     }
     rules
@@ -65,6 +65,7 @@ fn written(block: &Block) -> Result<String> {
         }
         Block::Picture(_, chart) => figure(chart)?,
         Block::Table(table) => self::table(table),
+        Block::Board(squares) => board(squares),
         Block::Code(code) => format!("<pre><code>{}</code></pre>\n", escaped(code)),
     })
 }
@@ -74,6 +75,19 @@ fn figure(chart: &Chart) -> Result<String> {
     Ok(format!(
         "<figure>\n<div class=\"wide\">{wide}</div>\n<div class=\"narrow\">{narrow}</div>\n</figure>\n"
     ))
+}
+
+/// Each square says what it stands for where it is pointed at.
+fn board(squares: &[Square]) -> String {
+    let square = |square: &Square| {
+        format!(
+            "<i class=\"ink-{}\" title=\"{}\">{}</i>",
+            square.ink.name(),
+            escaped(&square.told),
+            square.sign
+        )
+    };
+    format!("<div class=\"board\">{}</div>\n", squares.iter().map(square).collect::<Vec<_>>().concat())
 }
 
 fn table(table: &Table) -> String {

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use super::page::{Block, Cell, Page, Table};
 
+/// Squares in a row of a board.
+const A_ROW: usize = 60;
+
 /// The page, for any reader of GitHub's Markdown. Its charts lie beside it.
 pub(super) fn text(page: &Page) -> String {
     let mut text =
@@ -26,6 +29,11 @@ fn written(block: &Block) -> String {
         Block::Picture(name, chart) => format!("![{}]({name}.png)", plain(&chart.told())),
         Block::Table(table) => self::table(table),
         Block::Code(code) => format!("```sh\n{code}\n```"),
+        Block::Board(squares) => {
+            let signs: Vec<char> = squares.iter().map(|square| square.sign).collect();
+            let rows: Vec<String> = signs.chunks(A_ROW).map(|row| row.iter().collect()).collect();
+            format!("```text\n{}\n```", rows.join("\n"))
+        }
     }
 }
 

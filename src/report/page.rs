@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Facts, sentence, settings, tables};
+use super::{Facts, answers, board, claims, cost, retrieval, sentence, settings, tables, task};
 use crate::app::words::{clock, count};
 use crate::error::Result;
 use crate::plot::{Chart, Ink};
@@ -34,6 +34,16 @@ pub(super) enum Block {
     Table(Table),
     /// Lines to be copied.
     Code(String),
+    /// Small squares, one after the other.
+    Board(Vec<Square>),
+}
+
+/// A fact on a board.
+pub(super) struct Square {
+    pub(super) sign: char,
+    pub(super) ink: Ink,
+    /// What it stands for.
+    pub(super) told: String,
 }
 
 /// Rows of cells under a head.
@@ -89,9 +99,28 @@ pub(super) fn of(facts: &Facts, charts: Vec<(&'static str, Chart)>) -> Result<Pa
     if let Some(measured) = tables::measurements(&facts.history) {
         sections.push(Section { heading: "Measurements", blocks: measured });
     }
-    if let Some(board) = &facts.scoreboard {
-        sections.push(Section { heading: "Scoreboard", blocks: tables::scoreboard(board) });
+    let mut add = |heading, blocks: Vec<Block>| {
+        if !blocks.is_empty() {
+            sections.push(Section { heading, blocks });
+        }
+    };
+    if let Some(task) = &facts.task {
+        add("The task", task::section(task));
     }
+    if let Some(board) = &facts.scoreboard {
+        add("Scoreboard", tables::scoreboard(board));
+        add("Agreement and disagreement", answers::examples(&facts.answers).unwrap_or_default());
+        add("Retrieval", board.retrieval.as_ref().map(retrieval::section).unwrap_or_default());
+    }
+    add("Facts", facts.board.as_ref().map(board::section).unwrap_or_default());
+    let cost = facts.scoreboard.as_ref().and_then(|board| board.cost.as_ref());
+    add("Cost", cost.map(cost::section).unwrap_or_default());
+    if facts.claims.iter().any(|judged| judged.verdict.is_some()) {
+        add("The article's claims", claims::section(&facts.claims));
+    }
+    let checks = facts.scoreboard.as_ref().map(|board| &board.checks);
+    let checks = checks.or(facts.task.as_ref().map(|task| &task.checks)).filter(|checks| !checks.is_empty());
+    add("Checked", checks.map(|checks| vec![Block::List(checks.clone())]).unwrap_or_default());
     sections.push(Section { heading: "Settings", blocks: vec![Block::Table(settings::table(facts))] });
     sections.push(repeating(facts)?);
     Ok(Page { title: facts.summary.name(), result: sentence::of(facts), about: about(facts), sections })

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::corpus::Wording;
 use crate::error::{Error, Result};
-use crate::lab::Contender;
+use crate::lab::{Contender, Cost, Retrieved};
 
 /// The file, in the run's report folder.
 pub(super) const FILE: &str = "eval.json";
@@ -27,8 +27,12 @@ pub(super) struct Score {
     pub(super) f1: Option<f64>,
     /// The 95 % confidence interval of `contains`.
     pub(super) ci95: Option<[f64; 2]>,
-    /// Answers that repeat themselves or say nothing.
+    /// Answers that repeat themselves, say nothing, or are of another kind than was asked for.
     pub(super) degenerate: Option<f64>,
+    /// Answers of another kind than was asked for.
+    pub(super) off_type: Option<f64>,
+    /// Of the answers that claim something, those whose claim stands in the passages given.
+    pub(super) grounded: Option<f64>,
     /// Mean log-probability of the right answers, in nats a token.
     pub(super) gold_log_prob: Option<f64>,
     /// The median of the worst rank of any of their tokens.
@@ -43,6 +47,12 @@ pub(super) struct Scoreboard {
     pub(super) comparisons: Vec<String>,
     /// Name and value of each measurement of what was forgotten.
     pub(super) forgetting: Vec<(String, Value)>,
+    /// What was checked before it was written, in words.
+    pub(super) checks: Vec<String>,
+    /// How well the right documents were found.
+    pub(super) retrieval: Option<Retrieved>,
+    /// What it cost.
+    pub(super) cost: Option<Cost>,
 }
 
 impl Scoreboard {
@@ -81,7 +91,14 @@ impl Scoreboard {
         let comparisons = value["comparisons"].as_array().into_iter().flatten().filter_map(told).collect();
         let mut forgetting = Vec::new();
         flatten("", &value["forgetting"], &mut forgetting);
-        Ok(Self { scores, comparisons, forgetting })
+        Ok(Self {
+            scores,
+            comparisons,
+            forgetting,
+            checks: Option::deserialize(&value["checks"])?.unwrap_or_default(),
+            retrieval: Option::deserialize(&value["retrieval"])?,
+            cost: Option::deserialize(&value["cost"])?,
+        })
     }
 
     /// A contender's score on a wording, if it was asked.
@@ -103,7 +120,7 @@ impl Scoreboard {
 }
 
 /// The numbers and words in a tree of JSON, each with the way to it.
-fn flatten(name: &str, value: &Value, into: &mut Vec<(String, Value)>) {
+pub(super) fn flatten(name: &str, value: &Value, into: &mut Vec<(String, Value)>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(key, value)| {
             flatten(format!("{name} {}", key.replace('_', " ")).trim(), value, into);

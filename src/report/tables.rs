@@ -15,7 +15,7 @@ use crate::plot::Ink;
 /// Measurements shown at most; of more, evenly spaced ones.
 const MAX_ROWS: usize = 40;
 /// Where nothing was measured.
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 /// The measurements of a run; `None` where there is none.
 pub(super) fn measurements(history: &History) -> Option<Vec<Block>> {
@@ -70,7 +70,9 @@ pub(super) fn scoreboard(board: &Scoreboard) -> Vec<Block> {
         Block::Table(overview(board)),
         Block::Table(details(board)),
         Block::Text(
-            "Nats a token: the mean log-probability of the right answer after the same prompt. Rank: how far down the \
+            "Degenerate: empty, repeating itself, no words, or off type: a number asked for and none in the answer, or the \
+             other way round. Grounded: of the answers that claim something, those whose every telling word stands in the \
+             passages given. Nats a token: the mean log-probability of the right answer after the same prompt. Rank: how far down the \
              vocabulary its worst token stands, the median over the questions; at 1 the model writes it by itself."
                 .to_owned(),
         ),
@@ -110,6 +112,8 @@ fn details(board: &Scoreboard) -> Table {
         "exact",
         "F1",
         "degenerate",
+        "off type",
+        "grounded",
         "nats a token",
         "rank",
     ];
@@ -124,6 +128,8 @@ fn details(board: &Scoreboard) -> Table {
             share(score.exact),
             Cell::text(score.f1.map_or(NONE.to_owned(), |f1| format!("{f1:.2}"))),
             share(score.degenerate),
+            share(score.off_type),
+            share(score.grounded),
             Cell::text(score.gold_log_prob.map_or(NONE.to_owned(), |log_prob| format!("{log_prob:.2}"))),
             Cell::text(score.gold_rank.map_or(NONE.to_owned(), |rank| thousands(rank as u64))),
         ])
@@ -148,7 +154,7 @@ fn with_interval(score: &Score) -> String {
     }
 }
 
-fn named(contender: Contender) -> Cell {
+pub(super) fn named(contender: Contender) -> Cell {
     let name = match contender {
         Contender::Base => "base",
         Contender::BaseRag => "base + RAG",
@@ -158,7 +164,7 @@ fn named(contender: Contender) -> Cell {
     Cell::coloured(name, Ink::Contender(contender))
 }
 
-fn spoken_wording(wording: Wording) -> &'static str {
+pub(super) fn spoken_wording(wording: Wording) -> &'static str {
     match wording {
         Wording::TwoHop => "two-hop",
         other => other.name(),
@@ -166,7 +172,7 @@ fn spoken_wording(wording: Wording) -> &'static str {
 }
 
 /// A value of the scoreboard that has no form of its own here.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_f64() => number.as_f64().map_or(NONE.to_owned(), short),

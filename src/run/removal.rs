@@ -7,12 +7,13 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::facts::FACTS;
 use super::listing::LOCK;
 use super::{METRICS, RECORD, RunFolder};
 use crate::error::{Error, Result};
 
 /// The parts of a run, the record and the lock aside: they go last.
-const PARTS: [&str; 5] = [METRICS, "checkpoints", "adapter", "report", "export"];
+const PARTS: [&str; 6] = [METRICS, FACTS, "checkpoints", "adapter", "report", "export"];
 
 /// What became of a run's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

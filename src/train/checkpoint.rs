@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamW;
 use crate::error::{Error, Result};
+use crate::meter::Spent;
 use crate::model::Adapter;
 use crate::model::config::ModelConfig;
 use crate::model::lora::TrainableAdapter;
@@ -25,6 +26,24 @@ pub struct Standing {
     pub step: usize,
     /// Seconds of training so far.
     pub elapsed_s: f64,
+    /// Processor time of it, where the system tells.
+    #[serde(default)]
+    pub cpu_s: Option<f64>,
+    /// Energy of it in joules, where the system tells.
+    #[serde(default)]
+    pub energy_j: Option<f64>,
+}
+
+impl Standing {
+    /// Where a run stands that has spent so much.
+    pub fn new(step: usize, spent: Spent) -> Self {
+        Self { step, elapsed_s: spent.seconds, cpu_s: spent.cpu_seconds, energy_j: spent.joules }
+    }
+
+    /// What was spent so far.
+    pub fn spent(self) -> Spent {
+        Spent { seconds: self.elapsed_s, cpu_seconds: self.cpu_s, joules: self.energy_j }
+    }
 }
 
 /// What a run goes on from.

@@ -92,10 +92,7 @@ pub fn prepare(
     config: &TrainConfig,
 ) -> Result<(TrainData, DataCheck)> {
     config.check()?;
-    let examples = config.recipe.task_examples()?.unwrap_or_else(|| match config.recipe {
-        Recipe::Documents => document_examples(corpus, config.seed),
-        _ => qa_examples(corpus, config.wordings.unwrap_or(usize::MAX)),
-    });
+    let examples = examples(corpus, config)?;
     if examples.train.is_empty() {
         let (what, remedy) = match config.recipe {
             Recipe::Qa => ("no fact with a `trained` wording", "add facts.jsonl or use --recipe documents"),
@@ -146,6 +143,17 @@ pub fn prepare(
     check.n_supervised = data.train.iter().map(Encoded::n_supervised).sum();
     check.shown = shown(model, &data.train[0])?;
     Ok((data, check))
+}
+
+/// What a run reads, as text.
+///
+/// # Errors
+/// When the built-in examples of a task cannot be read.
+pub fn examples(corpus: &Corpus, config: &TrainConfig) -> Result<Examples> {
+    Ok(config.recipe.task_examples()?.unwrap_or_else(|| match config.recipe {
+        Recipe::Documents => document_examples(corpus, config.seed),
+        _ => qa_examples(corpus, config.wordings.unwrap_or(usize::MAX)),
+    }))
 }
 
 /// The first example, token by token, with its loss mask.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{CellReading, FactCell};
 use crate::corpus::Wording;
+use crate::meter::Spent;
 use crate::model::Adapter;
 
 /// One optimizer update. The loss is the one *before* the update.
@@ -155,6 +156,8 @@ pub enum TrainEvent {
     Saved {
         /// Updates done.
         step: usize,
+        /// What the run has cost so far, without the time it waited.
+        spent: Spent,
     },
     /// The run waits: for the user, or for an answer being written.
     Paused,

@@ -66,8 +66,12 @@ fn carry_out(shared: &Shared, order: &AskOrder) {
 fn answered(shared: &Shared, order: &AskOrder, cancel: &Cancel) -> Result<()> {
     cancel.check()?;
     let desk = desk_of(shared, Sampling::default().max_tokens)?;
-    let tuned =
-        order.adapter.as_ref().map(|(step, adapter)| Tuned { adapter, step: Some(*step), scale: 1.0 });
+    let tuned = order.adapter.as_ref().map(|(step, adapter)| Tuned {
+        adapter,
+        step: Some(*step),
+        scale: 1.0,
+        digest: None,
+    });
     let gold = gold_of(&shared.stock()?.corpus, &order.question);
     // The run waits between steps until this is dropped.
     let _guard = shared.controls().map(|controls| controls.answering());

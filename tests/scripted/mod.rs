@@ -216,7 +216,7 @@ pub fn run(recipe: &str) -> Vec<TrainEvent> {
             events.push(TrainEvent::Evaluating { done: 3, total: 8 });
             events.push(TrainEvent::Evaluated(eval(step, recipe, &mut noise)));
             events.push(TrainEvent::Published { step, adapter: adapter() });
-            events.push(TrainEvent::Saved { step });
+            events.push(TrainEvent::Saved { step, spent: lorascope::meter::Spent::NOTHING });
         }
     }
     events.push(TrainEvent::Ended(RunOutcome::Completed));
@@ -291,6 +291,7 @@ pub fn answer(contender: Contender, question: &str, step: Option<usize>) -> Vec<
     events.extend(text.split_inclusive(' ').map(|word| AnswerEvent::Streamed(word.to_owned())));
     let n_prompt_tokens = if contender.retrieves() { 141 } else { 46 };
     events.push(AnswerEvent::Answered(Answer {
+        adapter: None,
         contender,
         text: text.to_owned(),
         prompt,

@@ -18,7 +18,13 @@ fn train(run: &mut Run, steps: std::ops::RangeInclusive<usize>) -> Vec<u64> {
 }
 
 fn keep(folder: &Path, run: &Run, step: usize) {
-    save(folder, Standing { step, elapsed_s: 0.5 }, &run.trainable, &run.optimizer).unwrap();
+    save(
+        folder,
+        Standing { step, elapsed_s: 0.5, cpu_s: None, energy_j: None },
+        &run.trainable,
+        &run.optimizer,
+    )
+    .unwrap();
 }
 
 fn go_on(folder: &Path) -> (usize, Run) {

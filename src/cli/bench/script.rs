@@ -119,7 +119,7 @@ impl Play {
         self.train(TrainEvent::Evaluated(evaluated(step)));
         let adapter = Arc::new(Adapter::empty(LoraConfig::default(), MODEL, 0));
         self.train(TrainEvent::Published { step, adapter });
-        self.train(TrainEvent::Saved { step });
+        self.train(TrainEvent::Saved { step, spent: crate::meter::Spent::NOTHING });
     }
 
     /// Types a question and sends it; both sides answer.
@@ -222,6 +222,7 @@ fn answered(contender: Contender, step: Option<usize>) -> Vec<AnswerEvent> {
         vec![AnswerEvent::Prompted { passages: passages.clone(), n_used, prompt: prompt.clone() }];
     events.extend(ANSWER.split_inclusive(' ').map(|word| AnswerEvent::Streamed(word.to_owned())));
     events.push(AnswerEvent::Answered(Answer {
+        adapter: None,
         contender,
         text: ANSWER.to_owned(),
         prompt,

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{EvalArgs, forgetting_text, keep};
+use super::{EvalArgs, keep, told};
 use crate::cancel::Cancel;
 use crate::cli::ask::Opened;
 use crate::cli::progress::Progress;
 use crate::cli::{Common, open, say, say_json};
 use crate::corpus::Examples;
 use crate::hub::Store;
-use crate::lab::{BaseKnowledge, SHOTS, TaskDesk, TaskScore, do_task, forgetting};
+use crate::lab::{
+    BaseKnowledge, SHOTS, TaskDesk, TaskScore, check_adapter, check_held_out, do_task, forgetting,
+};
 use crate::train::Recipe;
 use crate::train::data::spread;
 
@@ -38,7 +40,16 @@ pub(super) fn run(
     }
     let known = BaseKnowledge::of(&opened.model, cancel)?;
     let forgot = forgetting(&opened.model, &known, opened.adapter(), cancel)?;
-    let result = json!({"task": recipe.name(), "contenders": in_short(&scores), "forgetting": forgot});
+    let mut checks = Vec::new();
+    if let Some(tuned) = opened.tuned(args.adapter.scale) {
+        checks.extend(check_adapter(&opened.model, tuned, &[])?);
+    }
+    checks.push(check_held_out(examples)?);
+    let result = json!({
+        "task": recipe.name(), "contenders": in_short(&scores), "forgetting": forgot,
+        "n_parameters": opened.model.decoder.n_parameters(),
+        "adapter": opened.tuned(args.adapter.scale).and_then(|tuned| tuned.digest), "checks": checks,
+    });
     let mut answers = String::new();
     for score in &scores {
         writeln!(answers, "{}", serde_json::to_string(score)?)?;
@@ -48,7 +59,10 @@ pub(super) fn run(
         say_json(&result)?;
     } else {
         say(table(recipe, &scores))?;
-        say(forgetting_text(&forgot))?;
+        say(told::forgetting(&forgot))?;
+        for check in &checks {
+            say(format!("checked: {check}"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,153 @@
+//! May these results be believed?
+//!
+//! What is checked before a scoreboard is written. A check that fails is an error: no scoreboard is better than one whose
+//! contenders are not what their names say.
+
+use std::collections::BTreeSet;
+
+use super::scoreboard::Outcome;
+use super::{Contender, Tuned};
+use crate::corpus::{Corpus, Examples, Wording, normalised};
+use crate::error::{Error, Result};
+use crate::model::LanguageModel;
+use crate::train::batch::{Batch, Encoded};
+
+/// Prompts read with and without the adapter.
+const N_READ: usize = 4;
+
+const FAULT: &str = "this is a fault of lorascope: please report it";
+
+/// With the adapter at scale 0 the model is the base, bit for bit; and the adapter is not zero. What was checked, in
+/// words.
+///
+/// # Errors
+/// When it is otherwise, or the arithmetic fails.
+pub fn check_adapter(model: &LanguageModel, tuned: Tuned, outcomes: &[Outcome]) -> Result<Vec<String>> {
+    if !tuned.adapter.is_trained()? {
+        let what = "the adapter is zero: the fine-tuned model is the base model";
+        return Err(Error::refused(what, "train it, or name another with --run or --adapter"));
+    }
+    let own = outcomes.iter().filter(|outcome| outcome.contender == Contender::Base);
+    let asked: Vec<&str> = own.map(|outcome| outcome.question.as_str()).take(N_READ).collect();
+    let asked = if asked.is_empty() { vec!["What is the capital of France?"] } else { asked };
+    for question in &asked {
+        let tokens = model.question_prompt(question)?;
+        let read = |lora| logits(model, &tokens, lora);
+        if read(None)? != read(Some((tuned.adapter, 0.0)))? {
+            let what = format!("with the adapter at scale 0 the model is not the base, on `{question}`");
+            return Err(Error::refused(what, FAULT));
+        }
+    }
+    Ok(vec![
+        "the adapter is not zero".to_owned(),
+        format!(
+            "with the adapter at scale 0 the logits are the base's, bit for bit ({} prompts)",
+            asked.len()
+        ),
+    ])
+}
+
+/// The bits of the logits of every token.
+fn logits(
+    model: &LanguageModel,
+    tokens: &[u32],
+    lora: Option<(&crate::model::Adapter, f64)>,
+) -> Result<Vec<Vec<u32>>> {
+    let batch = Batch::pack([&Encoded { tokens: tokens.to_vec(), first_supervised: 1 }]);
+    let hidden = model.decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
+    let logits = model.decoder.logits(&hidden.detach(), &batch.rows)?.to_vec2::<f32>()?;
+    Ok(logits.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect())
+}
+
+/// No question of an unseen wording is among the examples that were trained on. What was checked, in words.
+///
+/// # Errors
+/// When one is.
+pub fn check_unseen(corpus: &Corpus, trained: &Examples) -> Result<String> {
+    let asked: BTreeSet<String> = trained.train.iter().map(|example| normalised(example.asked())).collect();
+    let raw: Vec<String> = trained
+        .train
+        .iter()
+        .filter(|example| example.prompt.is_empty())
+        .map(|example| normalised(&example.completion))
+        .collect();
+    let questions = corpus.facts.iter().flat_map(|fact| &fact.questions);
+    let mut n = 0;
+    for question in questions.filter(|question| question.wording == Wording::Unseen) {
+        let key = normalised(&question.text);
+        if asked.contains(&key) || raw.iter().any(|text| text.contains(&key)) {
+            let what = format!("the unseen wording `{}` was trained on", question.text);
+            return Err(Error::refused(
+                what,
+                "mend the corpus's facts.jsonl: the same question stands under both",
+            ));
+        }
+        n += 1;
+    }
+    Ok(format!("none of {n} unseen wordings is among the {} examples trained on", trained.train.len()))
+}
+
+/// No held-out example of a task is among those trained on. What was checked, in words.
+///
+/// # Errors
+/// When one is.
+pub fn check_held_out(examples: &Examples) -> Result<String> {
+    let trained: BTreeSet<String> =
+        examples.train.iter().map(|example| normalised(example.asked())).collect();
+    if let Some(leak) =
+        examples.held_out.iter().find(|example| trained.contains(&normalised(example.asked())))
+    {
+        return Err(Error::refused(format!("the held-out example `{}` is trained on", leak.asked()), FAULT));
+    }
+    let (n, n_trained) = (examples.held_out.len(), examples.train.len());
+    Ok(format!("none of {n} held-out examples is among the {n_trained} trained on"))
+}
+
+/// What is known of every prompt from the asking itself ([`super::scoreboard::examine`] fails otherwise), in words.
+pub fn checked_prompts(outcomes: &[Outcome]) -> Vec<String> {
+    let (looked_up, closed): (Vec<&Outcome>, Vec<&Outcome>) =
+        outcomes.iter().partition(|outcome| outcome.contender.retrieves());
+    let mut told = Vec::new();
+    if !closed.is_empty() {
+        told.push(format!("no passage is in the {} prompts without retrieval", closed.len()));
+    }
+    if !looked_up.is_empty() {
+        let n_right = looked_up.iter().filter(|outcome| outcome.right_passage == Some(true)).count();
+        told.push(format!(
+            "the {} prompts with retrieval hold the passages they name; {n_right} of them one of a right document",
+            looked_up.len()
+        ));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::{Example, qa_examples};
+
+    fn corpus(lines: &str) -> Corpus {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.md"), "# A\nAda lives in Cinder Bay.\n").unwrap();
+        std::fs::write(folder.path().join("facts.jsonl"), lines).unwrap();
+        Corpus::open(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn an_unseen_wording_that_was_trained_on_is_found_in_questions_and_in_raw_text() {
+        let corpus = corpus(
+            r#"{"id":"f","document":"a","answers":["Cinder Bay"],"questions":[{"wording":"trained","question":"Where does Ada live?"},{"wording":"unseen","question":"What is Ada's home?"}]}"#,
+        );
+        let mut trained = qa_examples(&corpus, usize::MAX);
+        assert!(check_unseen(&corpus, &trained).unwrap().starts_with("none of 1 unseen wordings"));
+        trained.train.push(Example::question("what is ADA'S home", "Cinder Bay"));
+        assert!(check_unseen(&corpus, &trained).unwrap_err().to_string().contains("was trained on"));
+        let raw = Example {
+            entity: String::new(),
+            prompt: Vec::new(),
+            completion: "Q: What is Ada's home? A: Cinder Bay".to_owned(),
+        };
+        let trained = Examples { train: vec![raw], ..Examples::default() };
+        assert!(check_unseen(&corpus, &trained).is_err());
+    }
+}
