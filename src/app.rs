@@ -7,6 +7,7 @@ mod act;
 mod action;
 mod asked;
 mod board;
+mod claims;
 mod ending;
 mod key;
 mod line;
@@ -27,6 +28,7 @@ pub(crate) use action::{EDITING, HELP};
 pub use asked::Progress;
 pub(crate) use asked::{Asked, Side};
 pub(crate) use board::{Board, COLUMNS, Counts, Standing};
+pub(crate) use claims::Verdicts;
 pub use key::Key;
 pub use line::Line;
 pub use preparation::Fetch;
@@ -74,6 +76,8 @@ pub enum Effect {
     CancelAsk(AskId),
     /// Give up fetching models.
     CancelFetch,
+    /// Look at all runs, and say which of the article's claims they bear out.
+    JudgeClaims,
     /// Leave.
     Quit(Goodbye),
 }
@@ -163,6 +167,8 @@ pub enum View {
     Prompt,
     /// The facts of the corpus, and which of them are in.
     Facts,
+    /// The article's claims, and which of them hold here.
+    Claims,
 }
 
 /// What lies over the screen and takes the keys.
@@ -229,6 +235,9 @@ pub struct App {
     pub(crate) leaving: bool,
     pub(crate) prompt_scroll: [usize; 2],
     pub(crate) dialog_scroll: usize,
+    pub(crate) verdicts: Verdicts,
+    /// The claim that is looked at.
+    pub(crate) claim: usize,
     reach: Reach,
     next_id: u64,
 }
@@ -268,6 +277,8 @@ impl App {
             leaving: false,
             prompt_scroll: [0; 2],
             dialog_scroll: 0,
+            verdicts: Verdicts::default(),
+            claim: 0,
             reach: Reach::default(),
             next_id: 1,
         }

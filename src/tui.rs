@@ -191,6 +191,7 @@ impl<'a> Lab<'a> {
             Effect::Control(control) => self.workers.control(control),
             Effect::Ask(order) => self.workers.ask(order),
             Effect::CancelAsk(id) => self.workers.cancel_ask(id),
+            Effect::JudgeClaims => self.workers.judge_claims(),
             Effect::CancelFetch => self.workers.cancel_fetch(),
             Effect::Quit(goodbye) => self.goodbye = Some(goodbye),
         }

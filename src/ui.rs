@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod axis;
 mod chart;
+mod claims;
 mod dialog;
 mod facts;
 mod header;
@@ -54,6 +55,10 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Reach {
         View::Zoom => zoomed(app, theme, &places, frame),
         View::Facts => {
             facts::render(app, theme, places.body, frame.buffer_mut());
+            Reach::default()
+        }
+        View::Claims => {
+            claims::render(app, theme, places.body, frame.buffer_mut());
             Reach::default()
         }
         View::Prompt => prompt::render(app, theme, places.body, frame.buffer_mut()),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub use crate::hub::FetchEvent;
 pub use crate::lab::AnswerEvent;
 use crate::lab::Contender;
+use crate::lab::claims::Judged;
 use crate::model::Adapter;
 pub use crate::train::RunControl;
 use crate::train::TrainEvent;
@@ -117,6 +118,8 @@ pub enum WorkerEvent {
         /// How many were right.
         recall: crate::train::Recall,
     },
+    /// From the librarian: each of the article's claims with what the runs show, or why they cannot be read.
+    ClaimsJudged(Result<Vec<Judged>, String>),
     /// A worker panicked.
     Died {
         /// Its name.
@@ -141,4 +144,6 @@ pub trait Workers {
     fn cancel_ask(&self, id: AskId);
     /// Gives up fetching models.
     fn cancel_fetch(&self);
+    /// Looks at all runs, and says which of the article's claims they bear out.
+    fn judge_claims(&self);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lorascope::app::{App, Event, Key, Look};
 use lorascope::lab::Contender;
-use lorascope::train::{Recall, RunOutcome, TrainEvent};
+use lorascope::lab::claims::{Evidence, Share, judged};
+use lorascope::train::{Recall, Recipe, RunOutcome, TrainEvent};
 use lorascope::ui::{Ability, Depth, Glyphs, Theme, draw};
 use lorascope::worker::{AnswerEvent, AskId, IndexEvent, WorkerEvent};
 use ratatui::Terminal;
@@ -196,6 +197,67 @@ fn the_facts_during_a_run() {
     }
     press(&mut app, &[Key::Enter]);
     assert!(text(&screen(&app, SIZES[1], BRAILLE)).contains("Who has kept light number 23 since 1961?"));
+}
+
+#[test]
+fn everybody_answers_about_a_fact() {
+    let mut app = training("qa", 184);
+    press(&mut app, &[Key::Char('f'), Key::Enter]);
+    for contender in Contender::ALL {
+        for event in scripted::answer(contender, "", Some(168)) {
+            app.update(Event::Worker(WorkerEvent::Answer { id: AskId(1), contender, event }));
+        }
+    }
+    compare("fact_asked", &app);
+    for size in SIZES {
+        let shown = text(&screen(&app, size, BRAILLE));
+        assert!(Contender::ALL.iter().all(|who| shown.contains(&format!("{}  ", who.name()))), "{shown}");
+    }
+}
+
+/// What two runs on the corpus and one of a task show.
+fn evidence() -> Vec<Evidence> {
+    let share = |count, n| Share { count, n };
+    let on_corpus = |run: &str, recipe, unseen, p| Evidence {
+        run: run.to_owned(),
+        recipe: Some(recipe),
+        about: format!("{}, rank 16", recipe.name()),
+        unseen: [(Contender::BaseRag, share(120, 160)), (Contender::Tuned, share(unseen, 160))].into(),
+        p_against_rag: Some(p),
+        gibberish: Some(share(4, 320)),
+        general: Some([32.9, 64.8]),
+        verse: Some([58.1, 120.3]),
+        quiz: Some([share(62, 100), share(21, 100)]),
+        weights: Some((4_884_480, 134_515_008)),
+        ..Evidence::default()
+    };
+    let style = Evidence {
+        run: "20261124-081200-style".to_owned(),
+        recipe: Some(Recipe::Style),
+        about: "style, rank 16".to_owned(),
+        unseen: [(Contender::Base, share(0, 40)), (Contender::Tuned, share(40, 40))].into(),
+        ..Evidence::default()
+    };
+    vec![
+        on_corpus("20261124-051200-documents", Recipe::Documents, 0, 1e-9),
+        style,
+        on_corpus("20261124-091200-qa", Recipe::Qa, 147, 1e-4),
+    ]
+}
+
+#[test]
+fn the_claims_beside_the_runs() {
+    let mut app = ready();
+    press(&mut app, &[Key::Char('a')]);
+    assert!(text(&screen(&app, SIZES[0], BRAILLE)).contains("looking at the runs"));
+    app.update(Event::Worker(WorkerEvent::ClaimsJudged(Ok(judged(&evidence())))));
+    compare("claims", &app);
+    press(&mut app, &[Key::Down, Key::Down, Key::Down]);
+    let shown = text(&screen(&app, SIZES[0], BRAILLE));
+    assert!(shown.contains("quiz 62 to 21 of 100") && shown.contains("▸ forgetting"), "{shown}");
+    let cause = "cannot read /runs: permission denied".to_owned();
+    app.update(Event::Worker(WorkerEvent::ClaimsJudged(Err(cause.clone()))));
+    assert!(text(&screen(&app, SIZES[0], BRAILLE)).contains(&cause));
 }
 
 #[test]

@@ -55,6 +55,9 @@ impl App {
         {
             return effects;
         }
+        if self.view == View::Claims && self.act_on_claims(key) {
+            return Vec::new();
+        }
         match action {
             Action::ToggleRun => return self.toggle_run(),
             Action::StopAndSave => return self.stop_and_save(),
@@ -72,6 +75,7 @@ impl App {
             Action::Zoom => self.view = if self.view == View::Zoom { View::Lab } else { View::Zoom },
             Action::ShowPrompt => self.show_prompt(),
             Action::ShowFacts => self.show_facts(),
+            Action::ShowClaims => return self.show_claims(),
             Action::ScrollUp | Action::ScrollDown => self.scroll(key),
             Action::SwitchTheme => self.switch_theme(),
             Action::Help => self.open(Dialog::Help),
@@ -137,7 +141,7 @@ impl App {
 
     fn edit_question(&mut self) {
         self.editing = true;
-        if matches!(self.view, View::Prompt | View::Facts) {
+        if matches!(self.view, View::Prompt | View::Facts | View::Claims) {
             self.view = View::Lab;
         }
     }
@@ -171,6 +175,17 @@ impl App {
 
     /// Puts a question to both sides, or keeps it till all is ready.
     pub(super) fn ask(&mut self, question: String) -> Vec<Effect> {
+        self.put(question, &[])
+    }
+
+    /// Puts a question to every contender there is.
+    fn ask_everybody(&mut self, question: String) -> Vec<Effect> {
+        let all: &[Contender] = if self.adapter.is_some() { &Contender::ALL } else { &[] };
+        self.put(question, all)
+    }
+
+    /// Puts a question to both sides, and to those of `more` that are on neither.
+    fn put(&mut self, question: String, more: &[Contender]) -> Vec<Effect> {
         if !self.preparation.is_ready() {
             self.wants_answer = Some(question);
             return Vec::new();
@@ -183,10 +198,11 @@ impl App {
         self.next_id += 1;
         let contenders = [Contender::BaseRag, self.right_side()];
         let adapter = self.adapter.as_ref().map(|newest| (newest.step, newest.adapter.clone()));
-        let mut asked = Asked::new(id, question.clone(), contenders);
+        let mut asked = Asked::new(id, question.clone(), contenders).and(more);
         if let Some(weights) = &self.adapter {
             asked.with(weights, self.run_no);
         }
+        let contenders = asked.everybody().map(|side| side.contender).collect();
         let follows = self.question().is_none_or(|shown| !shown.is_open());
         self.asked.push(asked);
         if self.asked.len() > KEPT {
@@ -196,7 +212,7 @@ impl App {
         if follows {
             self.look_at(self.asked.len() - 1);
         }
-        vec![Effect::Ask(AskOrder { id, question, contenders: contenders.to_vec(), adapter })]
+        vec![Effect::Ask(AskOrder { id, question, contenders, adapter })]
     }
 
     pub(super) fn look_at(&mut self, index: usize) {
@@ -242,7 +258,7 @@ impl App {
         self.focus = match self.view {
             View::Prompt if self.focus == Pane::Left => Pane::Right,
             View::Prompt => Pane::Left,
-            View::Lab | View::Zoom | View::Facts => Pane::ALL[(at + by) % Pane::ALL.len()],
+            View::Lab | View::Zoom | View::Facts | View::Claims => Pane::ALL[(at + by) % Pane::ALL.len()],
         };
     }
 
@@ -283,10 +299,8 @@ impl App {
             Key::PageDown => board.go(4 * row),
             Key::Enter => {
                 let question = board.cells.as_deref()?.get(board.selected)?.question.clone();
-                self.view = View::Lab;
-                self.focus = Pane::Left;
                 self.line.remember(&question);
-                return Some(self.ask(question));
+                return Some(self.ask_everybody(question));
             }
             _ => return None,
         }

@@ -53,8 +53,10 @@ actions! {
         Zoom "z",
         /// the exact prompt each side read
         ShowPrompt "p",
-        /// the facts, and which of them are in; arrows move, Enter asks
+        /// the facts, and which are in; arrows move, Enter asks everybody
         ShowFacts "f",
+        /// the article's claims, and which of them hold here
+        ShowClaims "a",
         /// scroll up
         ScrollUp "PageUp  ↑",
         /// scroll down
@@ -93,6 +95,7 @@ pub(crate) fn in_lab(key: Key) -> Option<Action> {
         Key::Char('z') => Action::Zoom,
         Key::Char('p') => Action::ShowPrompt,
         Key::Char('f') => Action::ShowFacts,
+        Key::Char('a') => Action::ShowClaims,
         Key::Char('t') => Action::SwitchTheme,
         Key::Char('?') => Action::Help,
         Key::Char('q') => Action::Quit,

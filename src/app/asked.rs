@@ -123,16 +123,34 @@ pub(crate) struct Asked {
     pub(crate) id: AskId,
     pub(crate) question: String,
     pub(crate) sides: [Side; 2],
+    /// Who else was asked.
+    pub(crate) beside: Vec<Side>,
 }
 
 impl Asked {
     pub(crate) fn new(id: AskId, question: String, contenders: [Contender; 2]) -> Self {
-        Self { id, question, sides: contenders.map(Side::new) }
+        Self { id, question, sides: contenders.map(Side::new), beside: Vec::new() }
+    }
+
+    /// Asks these too, where they are not on a side.
+    pub(crate) fn and(mut self, more: &[Contender]) -> Self {
+        let is_new = |contender: &&Contender| self.sides.iter().all(|side| side.contender != **contender);
+        self.beside = more.iter().filter(is_new).map(|contender| Side::new(*contender)).collect();
+        self
+    }
+
+    /// All that were asked, both sides first.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = &Side> {
+        self.sides.iter().chain(&self.beside)
+    }
+
+    fn everybody_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        self.sides.iter_mut().chain(&mut self.beside)
     }
 
     /// Says with which weights the tuned side answers; `run_no` is the run on the screen.
     pub(crate) fn with(&mut self, weights: &Published, run_no: usize) {
-        for side in self.sides.iter_mut().filter(|side| side.contender.is_tuned()) {
+        for side in self.everybody_mut().filter(|side| side.contender.is_tuned()) {
             side.step = Some(weights.step);
             side.run_before = weights.run_no != run_no;
         }
@@ -140,17 +158,17 @@ impl Asked {
 
     /// Whether one side may still say more.
     pub(crate) fn is_open(&self) -> bool {
-        self.sides.iter().any(Side::is_open)
+        self.everybody().any(Side::is_open)
     }
 
     /// Closes what is open.
     pub(crate) fn close(&mut self, progress: &Progress) {
-        self.sides.iter_mut().for_each(|side| side.close(progress.clone()));
+        self.everybody_mut().for_each(|side| side.close(progress.clone()));
     }
 
     /// Takes note of what one side did.
     pub(crate) fn note(&mut self, contender: Contender, event: AnswerEvent, now: Duration) {
-        if let Some(side) = self.sides.iter_mut().find(|side| side.contender == contender) {
+        if let Some(side) = self.everybody_mut().find(|side| side.contender == contender) {
             side.note(event, now);
         }
     }

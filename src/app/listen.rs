@@ -18,6 +18,10 @@ impl App {
                 self.base_recall.insert(contender, recall);
                 Vec::new()
             }
+            WorkerEvent::ClaimsJudged(judged) => {
+                self.judged(judged);
+                Vec::new()
+            }
             WorkerEvent::Died { worker, cause } => self.bury(worker, &cause),
         }
     }

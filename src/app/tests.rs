@@ -117,6 +117,7 @@ fn said(effects: &[Effect]) -> Vec<String> {
         }
         Effect::CancelAsk(id) => format!("cancel {}", id.0),
         Effect::CancelFetch => "cancel fetch".to_owned(),
+        Effect::JudgeClaims => "judge claims".to_owned(),
         Effect::Quit(goodbye) => format!("{goodbye:?}"),
     };
     effects.iter().map(short).collect()
@@ -326,6 +327,48 @@ fn c_changes_who_answers_on_the_right_and_asks_again() {
     }
     assert_eq!(said(&keys(&mut app, "c")), ["ask Who? [base+rag tuned+rag]"]);
     assert_eq!(app.question().unwrap().id, AskId(2));
+}
+
+#[test]
+fn claims_are_looked_at_anew_each_time_and_chosen_with_the_arrows() {
+    let mut app = ready();
+    assert!(matches!(keys(&mut app, "a")[..], [Effect::JudgeClaims]));
+    app.update(Event::Worker(WorkerEvent::ClaimsJudged(Ok(crate::lab::claims::judged(&[])))));
+    keys(&mut app, "<Down><Down><Up>");
+    assert_eq!((app.view, app.claim), (View::Claims, 1));
+    keys(&mut app, "<PgDn><Down>");
+    assert_eq!(app.claim, crate::lab::claims::Claim::ALL.len() - 1);
+    assert!(keys(&mut app, "a").is_empty());
+    assert_eq!(app.view, View::Lab);
+    assert!(matches!(keys(&mut app, "a")[..], [Effect::JudgeClaims]));
+    keys(&mut app, "<Esc>");
+    assert_eq!(app.view, View::Lab);
+}
+
+#[test]
+fn about_a_fact_everybody_is_asked_and_the_board_stays() {
+    let mut app = training();
+    let cell = crate::train::facts::FactCell {
+        fact: "f".to_owned(),
+        documents: vec!["d".to_owned()],
+        statement: String::new(),
+        wording: crate::corpus::Wording::Unseen,
+        question: "Who keeps it?".to_owned(),
+        answer: "Ada".to_owned(),
+    };
+    train(&mut app, TrainEvent::FactsListed(vec![cell].into()));
+    train(&mut app, TrainEvent::Published { step: 1, adapter: Arc::new(adapter()) });
+    let effects = keys(&mut app, "f<Enter>");
+    let [Effect::Ask(order)] = &effects[..] else { unreachable!("{effects:?}") };
+    let asked: std::collections::BTreeSet<Contender> = order.contenders.iter().copied().collect();
+    assert_eq!((order.question.as_str(), asked.len()), ("Who keeps it?", Contender::ALL.len()));
+    assert_eq!((app.view, order.contenders[0]), (View::Facts, Contender::BaseRag));
+    answer(&mut app, order.id.0, Contender::TunedRag, AnswerEvent::Streamed("Ada".into()));
+    let said: Vec<&str> = app.question().unwrap().everybody().map(|side| side.text.as_str()).collect();
+    assert_eq!(said.iter().filter(|text| **text == "Ada").count(), 1);
+    // The lab shows the same question's two sides.
+    keys(&mut app, "<Esc>");
+    assert_eq!(app.view, View::Lab);
 }
 
 #[test]

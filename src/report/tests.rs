@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::corpus::Wording;
 use crate::run::{RunFolder, RunRecord};
+use crate::train::facts::{CellReading, FactCell};
 use crate::train::{EvalReport, Recall, Recipe, RunOutcome, StepReport, TrainConfig, TrainEvent};
 
 fn record(recipe: Recipe) -> RunRecord {
@@ -241,6 +242,117 @@ fn a_winner_is_named_only_where_the_intervals_are_apart() {
     assert!(said([0.8, 0.9], [0.5, 0.6]).contains("fine-tuning is ahead"));
     assert!(said([0.1, 0.2], [0.5, 0.6]).contains("retrieval is ahead"));
     assert!(said([0.4, 0.55], [0.5, 0.6]).contains("too close to name a winner"));
+}
+
+/// What `lorascope eval` writes beside the scores.
+fn with_everything(run: &Path) {
+    let spent = |seconds: f64| json!({"seconds": seconds, "cpu_seconds": 2.0 * seconds, "joules": null});
+    let arm = |first: f64| json!({"recall_at": {"1": first, "10": 1.0}, "mrr": 0.9, "ndcg_at_10": 0.925});
+    let arms = json!({"bm25": arm(0.8), "cosine": arm(0.7), "fused": arm(0.953)});
+    let board = json!({
+        "contenders": {"base+rag": {"unseen": scores(0.84, [0.78, 0.89])}, "tuned": {"unseen": scores(0.2, [0.1, 0.3])}},
+        "comparisons": [{"first": "base+rag", "second": "tuned", "wording": "unseen", "p": 0.0001,
+                         "words": "base+rag beats tuned"}],
+        "forgetting": {}, "n_parameters": 134_515_008, "checks": ["the adapter is not zero"],
+        "retrieval": {"n": 2, "all": arms, "by_wording": {"unseen": arms}, "missed": [
+            {"question": "Where was Ada born?", "wording": "unseen", "documents": ["a"], "place": 2, "found": ["b", "a"]}
+        ]},
+        "cost": {"price_per_hour": 0.36, "training": spent(120.0), "answers": {
+            "base+rag": {"n": 10, "seconds": 9.0, "n_prompt_tokens": 2000, "n_tokens": 80},
+            "tuned": {"n": 10, "seconds": 4.0, "n_prompt_tokens": 400, "n_tokens": 50}
+        }, "indexing": {"n_documents": 64, "n_chunks": 130, "all": spent(5.0), "changed": "a", "n_embedded": 1,
+                        "one_changed": spent(0.25)}},
+    });
+    let answer = |contender: &str, question: &str, text: &str, contains: bool| {
+        json!({"contender": contender, "wording": "unseen", "question": question, "gold": ["Cinder Bay"], "text": text,
+               "contains": contains, "right_passage": contender == "base+rag"})
+    };
+    let answers = [
+        answer("base+rag", "Where was Ada born?", "In Cinder Bay.", true),
+        answer("tuned", "Where was Ada born?", "In Harrow.", false),
+        answer("base+rag", "What is Ada's birthplace?", "A town.", false),
+        answer("tuned", "What is Ada's birthplace?", "", false),
+    ];
+    fs::create_dir_all(folder(run)).unwrap();
+    fs::write(folder(run).join("eval.json"), board.to_string()).unwrap();
+    fs::write(folder(run).join("answers.jsonl"), answers.map(|answer| answer.to_string()).join("\n"))
+        .unwrap();
+}
+
+#[test]
+fn what_was_looked_up_answered_spent_and_checked_is_on_both_pages() {
+    let runs = tempfile::tempdir().unwrap();
+    let cell = |question: &str| FactCell {
+        fact: "f".to_owned(),
+        documents: vec!["d".to_owned()],
+        statement: String::new(),
+        wording: Wording::Unseen,
+        question: question.to_owned(),
+        answer: "Cinder Bay".to_owned(),
+    };
+    let read = |step, cell, probability| TrainEvent::FactsRead {
+        step,
+        cells: vec![CellReading { cell, probability }],
+    };
+    let listed = TrainEvent::FactsListed(vec![cell("Where <i>was</i> Ada born?"), cell("Whose?")].into());
+    let mut events = vec![listed, read(4, 0, 0.9), read(8, 0, 0.25)];
+    events.extend(whole_run());
+    let run = made(runs.path(), &events);
+    with_everything(&run);
+    let (_, markdown, html) = reported(&run);
+    for page in [&markdown, &html] {
+        for part in [
+            "95.3 %",
+            "0.925",
+            "Where was Ada born? (unseen): a was in place 2; found first: b, a",
+            "base + RAG alone is right (1 of 2)",
+            "both are wrong (1 of 2)",
+            "(nothing)",
+            "$0.0120",
+            "0.900",
+            "the adapter is not zero",
+            "did not hold",
+            "paid back after 230 questions",
+            "4.9 of 135 million weights trained (3.6 %)",
+            "unseen: 0 of 2 in, 1 lost again, 1 not read",
+            "not measured",
+        ] {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
+    }
+    assert!(markdown.contains("```text\n□-\n```"), "{markdown}");
+    assert!(
+        html.contains("title=\"Where &lt;i&gt;was&lt;/i&gt; Ada born? Cinder Bay (25.0 % at step 8)\">□</i>"),
+        "{html}"
+    );
+}
+
+#[test]
+fn a_run_of_a_task_tells_who_did_it_how_well() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = made_by(runs.path(), Recipe::Style, &whole_run());
+    let score = |contender: &str, right: f64, text: &str| {
+        json!({"contender": contender, "n": 40, "right": right, "ci95": [right / 2.0, right], "answers": [
+            {"asked": "Describe the sea.", "expected": "Hark, the sea!", "text": text, "right": right > 0.5}
+        ]})
+    };
+    let short = |right: f64| json!({"unseen": {"n": 40, "contains": right, "ci95": [right, right]}});
+    let task = json!({"task": "style", "contenders": {"base": short(0.0), "tuned": short(1.0)},
+                      "forgetting": {"n_quiz": 100}, "checks": ["none of 40 held-out examples is trained on"]});
+    fs::create_dir_all(folder(&run)).unwrap();
+    fs::write(folder(&run).join("task.json"), task.to_string()).unwrap();
+    let lines = [score("base", 0.0, "It is wet."), score("tuned", 1.0, "Hark, the waves!")];
+    fs::write(folder(&run).join("task_answers.jsonl"), lines.map(|line| line.to_string()).join("\n"))
+        .unwrap();
+    let (_, markdown, html) = reported(&run);
+    for page in [&markdown, &html] {
+        for part in
+            ["at least 4 of the 5 features", "50 to 100 %", "✗ It is wet.", "✓ Hark, the waves!", "n quiz"]
+        {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
+    }
+    assert!(markdown.contains("| held | tuned 100 % (91 to 100), base 0 % (0 to 9) |"), "{markdown}");
 }
 
 #[test]

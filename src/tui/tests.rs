@@ -40,6 +40,9 @@ impl Workers for Notebook {
     fn cancel_fetch(&self) {
         self.note("cancel fetch");
     }
+    fn judge_claims(&self) {
+        self.note("judge claims");
+    }
 }
 
 fn app() -> App {

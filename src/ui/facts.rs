@@ -9,7 +9,7 @@ use ratatui::widgets::Widget;
 use super::text::{cut, put, rule, span, wrap};
 use super::theme::Theme;
 use crate::app::words::thousands;
-use crate::app::{App, Board, COLUMNS, Counts, Run, Standing};
+use crate::app::{App, Asked, Board, COLUMNS, Counts, Progress, Run, Side, Standing};
 use crate::corpus::Wording;
 use crate::lab::Contender;
 
@@ -17,8 +17,11 @@ use crate::lab::Contender;
 const BOARD: u16 = 2 * COLUMNS as u16 + 2;
 /// From this width on the fact stands beside the board.
 const BESIDE: u16 = BOARD + 36;
-/// Rows of the fact below the board.
+/// Rows of the fact below the board, without and with everybody's answers.
 const BELOW: u16 = 7;
+const BELOW_WITH_ANSWERS: u16 = 11;
+/// Lines of an answer at most.
+const ANSWER_LINES: usize = 3;
 
 /// The sign and the colour of a cell; the sign alone says it too.
 fn look(standing: Standing, theme: &Theme) -> (&'static str, Style) {
@@ -98,12 +101,13 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
             },
         )
     } else {
-        let below = BELOW.min(rest.height);
+        let below =
+            if asked_about(app, board).is_some() { BELOW_WITH_ANSWERS } else { BELOW }.min(rest.height);
         let grid = Rect { height: rest.height - below, ..rest };
         (grid, Rect { x: rest.x + 1, y: grid.bottom(), width: rest.width.saturating_sub(2), height: below })
     };
     cells(board, theme, grid, buf);
-    about(board, theme, fact, buf);
+    about(app, board, (theme, fact), buf);
 }
 
 fn legend(theme: &Theme) -> Vec<ratatui::text::Span<'static>> {
@@ -169,7 +173,7 @@ fn cells(board: &Board, theme: &Theme, area: Rect, buf: &mut Buffer) {
 }
 
 /// The fact that is looked at: what it says, where, how it is asked, and how likely its answer was.
-fn about(board: &Board, theme: &Theme, area: Rect, buf: &mut Buffer) {
+fn about(app: &App, board: &Board, (theme, area): (&Theme, Rect), buf: &mut Buffer) {
     let Some(cell) = board.cells.as_deref().and_then(|cells| cells.get(board.selected)) else { return };
     let width = area.width as usize;
     let history = board.history(board.selected);
@@ -186,6 +190,28 @@ fn about(board: &Board, theme: &Theme, area: Rect, buf: &mut Buffer) {
         let first = history[0].0;
         add(&format!("{}  from step {first} on", spark(history, width.saturating_sub(20))), theme.valid());
     }
+    if let Some(asked) = asked_about(app, board) {
+        // Beside the board there is room for more than a line each.
+        let n_lines = if area.height > BELOW_WITH_ANSWERS { ANSWER_LINES } else { 1 };
+        for contender in Contender::ALL {
+            let Some(side) = asked.everybody().find(|side| side.contender == contender) else { continue };
+            let sign = match &side.verdict {
+                Some(verdict) if verdict.right => "✓ ",
+                Some(_) => "✗ ",
+                None => "",
+            };
+            let said = format!("{sign}{}  {}", contender.name(), said(side));
+            let folded = wrap(&said, width);
+            let cut_off = folded.len() > n_lines;
+            for (i, line) in folded.into_iter().take(n_lines).enumerate() {
+                let more = if cut_off && i + 1 == n_lines { " …" } else { "" };
+                add(
+                    &format!("{}{more}", cut(&line, width.saturating_sub(more.len()))),
+                    theme.contender(contender),
+                );
+            }
+        }
+    }
     let wording = cell.wording.name().replace('_', "-");
     add(&format!("{wording} wording of {}, in {}", cell.fact, cell.documents.join(", ")), theme.quiet());
     if !cell.statement.is_empty() {
@@ -193,6 +219,21 @@ fn about(board: &Board, theme: &Theme, area: Rect, buf: &mut Buffer) {
     }
     for (row, (line, style)) in (0..).zip(&lines) {
         put(&Line::from(span(line.as_str(), *style)), area, row, buf);
+    }
+}
+
+/// The newest question that is the cell's, if it was asked.
+fn asked_about<'a>(app: &'a App, board: &Board) -> Option<&'a Asked> {
+    let cell = board.cells.as_deref()?.get(board.selected)?;
+    app.asked.iter().rev().find(|asked| asked.question == cell.question)
+}
+
+/// What a contender has said so far.
+fn said(side: &Side) -> String {
+    match &side.progress {
+        Progress::Waiting | Progress::Reading if side.text.is_empty() => "…".to_owned(),
+        Progress::Failed(cause) => cause.clone(),
+        _ => side.text.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -54,7 +54,10 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
         return vec![("Enter", "ask both"), ("↑", "earlier"), ("Ctrl-W", "delete word"), ("Esc", "back")];
     }
     if app.view == View::Facts {
-        return vec![("f", "back"), ("← → ↑ ↓", "look at a fact"), ("Enter", "ask about it"), ("?", "help")];
+        return vec![("f", "back"), ("← → ↑ ↓", "look at a fact"), ("Enter", "ask everybody"), ("?", "help")];
+    }
+    if app.view == View::Claims {
+        return vec![("a", "back"), ("↑ ↓", "look at a claim"), ("i", "ask"), ("?", "help")];
     }
     if app.view == View::Prompt {
         return vec![("p", "back"), ("Tab", "other side"), ("↑ ↓", "scroll"), ("i", "ask"), ("?", "help")];
@@ -80,6 +83,9 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
     }
     if app.run.as_ref().is_some_and(|run| run.board.len() > 0) {
         keys.push(("f", "facts"));
+    }
+    if matches!(app.run.as_ref().map(|run| &run.stage), Some(Stage::Ended(_))) {
+        keys.push(("a", "claims"));
     }
     keys.push(("Tab", "pane"));
     if app.view == View::Lab {

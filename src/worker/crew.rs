@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
+use super::librarian::LibrarianOrder;
 use super::{AskId, AskOrder, TrainOrder, WorkerEvent, Workers, answerer, librarian, priority, trainer};
 use crate::cancel::Cancel;
 use crate::corpus::{Chunking, Corpus};
@@ -119,7 +120,7 @@ pub struct Crew {
     shared: Arc<Shared>,
     trainer: mpsc::Sender<TrainOrder>,
     answerer: mpsc::Sender<AskOrder>,
-    librarian: mpsc::Sender<()>,
+    librarian: mpsc::Sender<LibrarianOrder>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
@@ -147,9 +148,7 @@ impl Crew {
         let answerer = spawn("answerer", &shared, move |shared| answerer::serve(shared, &orders))?;
         let (to_librarian, orders) = mpsc::channel();
         let librarian = spawn("librarian", &shared, move |shared| {
-            serve(shared, "librarian", &orders, |shared, &()| {
-                librarian::carry_out(shared);
-            });
+            serve(shared, "librarian", &orders, librarian::carry_out);
         })?;
         let threads = vec![trainer, answerer, librarian];
         Ok(Self { shared, trainer: to_trainer, answerer: to_answerer, librarian: to_librarian, threads })
@@ -158,7 +157,7 @@ impl Crew {
 
 impl Workers for Crew {
     fn prepare(&self) {
-        let _ = self.librarian.send(());
+        let _ = self.librarian.send(LibrarianOrder::Prepare);
     }
 
     fn train(&self, order: TrainOrder) {
@@ -187,6 +186,10 @@ impl Workers for Crew {
 
     fn cancel_fetch(&self) {
         self.shared.fetching.cancel();
+    }
+
+    fn judge_claims(&self) {
+        let _ = self.librarian.send(LibrarianOrder::JudgeClaims);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording};
 use crate::error::{Error, Result};
 use crate::hub::{self, ModelFiles};
+use crate::lab::claims::{Evidence, judged};
 use crate::model::LanguageModel;
 use crate::rag::{Embedder, Index, IndexProgress, Indexing, PromptForm};
 use crate::train::data::spread;
@@ -18,8 +19,26 @@ const N_SUGGESTIONS: usize = 5;
 /// Characters of a suggested question at most.
 const SHORT: usize = 72;
 
+/// What the librarian is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LibrarianOrder {
+    Prepare,
+    JudgeClaims,
+}
+
+pub(super) fn carry_out(shared: &Shared, order: &LibrarianOrder) {
+    match order {
+        LibrarianOrder::Prepare => prepare(shared),
+        LibrarianOrder::JudgeClaims => {
+            let runs = Evidence::of_runs(&shared.site.paths.runs());
+            let judged = runs.map(|runs| judged(&runs)).map_err(|error| error.to_string());
+            shared.report(WorkerEvent::ClaimsJudged(judged));
+        }
+    }
+}
+
 /// Gets everything ready, or says why it cannot.
-pub(super) fn carry_out(shared: &Shared) {
+fn prepare(shared: &Shared) {
     if let Err(error) = ready(shared) {
         let event = match error {
             Error::Cancelled if shared.leaving.load(Ordering::Relaxed) => return,
