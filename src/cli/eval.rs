@@ -83,6 +83,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let cost = workup::cost(&opened, (args.price, answers), common, &cancel)?;
     let mut result = result(&outcomes, Some(&forgot))?;
     result["n_parameters"] = json!(opened.model.decoder.n_parameters());
+    result["scale"] = json!(tuned.map(|tuned| tuned.scale));
     result["adapter"] = json!(tuned.and_then(|tuned| tuned.digest));
     result["checks"] = json!(checks);
     result["retrieval"] = json!(retrieval);

@@ -181,8 +181,13 @@ pub fn judged(runs: &[Evidence]) -> Vec<Judged> {
     let is_newest = |i: usize| !runs[i + 1..].iter().any(|later| later.about == runs[i].about);
     let telling: Vec<&Evidence> = (0..runs.len()).rev().filter(|&i| is_newest(i)).map(|i| &runs[i]).collect();
     let judge = |claim: Claim| {
-        let findings: Vec<Finding> =
-            telling.iter().filter_map(|evidence| finding::of(claim, evidence)).collect();
+        let mut findings: Vec<Finding> = Vec::new();
+        for found in telling.iter().filter_map(|evidence| finding::of(claim, evidence)) {
+            // Two runs that show the same to the letter show it once.
+            if findings.iter().all(|known| known.measured != found.measured) {
+                findings.push(found);
+            }
+        }
         Judged { claim, verdict: together(&findings), findings }
     };
     Claim::ALL.into_iter().map(judge).collect()

@@ -83,7 +83,10 @@ impl fmt::Display for Comparison {
                 write!(f, "{second} beats {first} on {on}, {of_second} to {of_first}, {p}")
             }
             Verdict::Undecided => {
-                write!(f, "no difference can be told on {on} ({of_first} to {of_second}, {p})")
+                write!(
+                    f,
+                    "between {first} and {second} no difference can be told on {on} ({of_first} to {of_second}, {p})"
+                )
             }
         }
     }
@@ -158,10 +161,13 @@ mod tests {
         assert_eq!(found.verdict, Verdict::Undecided);
         assert_eq!(
             found.to_string(),
-            "no difference can be told on unseen wordings (71 % to 69 %, p = 0.82)"
+            "between tuned and base+rag no difference can be told on unseen wordings (71 % to 69 %, p = 0.82)"
         );
         let same = compare(Tuned, BaseRag, Some(Wording::TwoHop), &outcomes(1, 0, 0, 1));
-        assert_eq!(same.to_string(), "no difference can be told on two-hop questions (50 % to 50 %, p = 1)");
+        assert_eq!(
+            same.to_string(),
+            "between tuned and base+rag no difference can be told on two-hop questions (50 % to 50 %, p = 1)"
+        );
     }
 
     #[test]
