@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
+use unicode_width::UnicodeWidthStr;
 
 use super::text::{cut, put, rule, span, wrap};
 use super::theme::Theme;
@@ -204,11 +205,10 @@ fn about(app: &App, board: &Board, (theme, area): (&Theme, Rect), buf: &mut Buff
             let folded = wrap(&said, width);
             let cut_off = folded.len() > n_lines;
             for (i, line) in folded.into_iter().take(n_lines).enumerate() {
-                let more = if cut_off && i + 1 == n_lines { " …" } else { "" };
-                add(
-                    &format!("{}{more}", cut(&line, width.saturating_sub(more.len()))),
-                    theme.contender(contender),
-                );
+                let is_cut = cut_off && i + 1 == n_lines;
+                let line =
+                    if is_cut { cut(&format!("{line} and more"), width.min(line.width() + 2)) } else { line };
+                add(&line, theme.contender(contender));
             }
         }
     }

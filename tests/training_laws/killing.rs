@@ -100,7 +100,9 @@ fn numbers(place: &Path) -> Vec<Value> {
     events.retain(|event| event["event"] != "started");
     for event in &mut events {
         let event = event.as_object_mut().unwrap();
-        event.remove("elapsed_s");
+        for name in ["elapsed_s", "cpu_s", "energy_j"] {
+            event.remove(name);
+        }
         event.remove("tokens_per_s");
     }
     events

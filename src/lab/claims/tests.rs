@@ -1,3 +1,5 @@
+//! Does each verdict follow from its rule?
+
 use super::*;
 use crate::lab::{Answering, Contender, Cost, IndexingCost};
 use crate::meter::Spent;
