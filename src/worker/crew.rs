@@ -148,7 +148,7 @@ impl Crew {
         let answerer = spawn("answerer", &shared, move |shared| answerer::serve(shared, &orders))?;
         let (to_librarian, orders) = mpsc::channel();
         let librarian = spawn("librarian", &shared, move |shared| {
-            serve(shared, "librarian", &orders, librarian::carry_out);
+            serve(shared, "librarian", &orders, |shared, &order| librarian::carry_out(shared, order));
         })?;
         let threads = vec![trainer, answerer, librarian];
         Ok(Self { shared, trainer: to_trainer, answerer: to_answerer, librarian: to_librarian, threads })

@@ -26,7 +26,7 @@ pub(super) enum LibrarianOrder {
     JudgeClaims,
 }
 
-pub(super) fn carry_out(shared: &Shared, order: &LibrarianOrder) {
+pub(super) fn carry_out(shared: &Shared, order: LibrarianOrder) {
     match order {
         LibrarianOrder::Prepare => prepare(shared),
         LibrarianOrder::JudgeClaims => {
