@@ -238,6 +238,8 @@ pub struct App {
     pub(crate) verdicts: Verdicts,
     /// The claim that is looked at.
     pub(crate) claim: usize,
+    /// Lines of what is known about it that are scrolled away above.
+    pub(crate) claim_scroll: usize,
     reach: Reach,
     next_id: u64,
 }
@@ -279,6 +281,7 @@ impl App {
             dialog_scroll: 0,
             verdicts: Verdicts::default(),
             claim: 0,
+            claim_scroll: 0,
             reach: Reach::default(),
             next_id: 1,
         }

@@ -57,10 +57,7 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Reach {
             facts::render(app, theme, places.body, frame.buffer_mut());
             Reach::default()
         }
-        View::Claims => {
-            claims::render(app, theme, places.body, frame.buffer_mut());
-            Reach::default()
-        }
+        View::Claims => claims::render(app, theme, places.body, frame.buffer_mut()),
         View::Prompt => prompt::render(app, theme, places.body, frame.buffer_mut()),
     };
     dialog::render(app, theme, area, frame.buffer_mut()).unwrap_or(reach)

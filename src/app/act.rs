@@ -323,8 +323,13 @@ impl App {
         let scroll = if self.dialog.is_some() {
             &mut self.dialog_scroll
         } else {
-            let Some(side) = self.focus.side() else { return };
+            let side = self.focus.side();
+            if self.view != View::Claims && side.is_none() {
+                return;
+            }
+            let side = side.unwrap_or_default();
             match (self.view, self.asked.get_mut(self.shown)) {
+                (View::Claims, _) => &mut self.claim_scroll,
                 (View::Prompt, _) => &mut self.prompt_scroll[side],
                 (_, Some(asked)) => &mut asked.sides[side].scroll,
                 (_, None) => return,

@@ -39,10 +39,11 @@ impl App {
         self.claim = match key {
             Key::Up => self.claim.saturating_sub(1),
             Key::Down => (self.claim + 1).min(last),
-            Key::PageUp | Key::Home => 0,
-            Key::PageDown | Key::End => last,
+            Key::Home => 0,
+            Key::End => last,
             _ => return false,
         };
+        self.claim_scroll = 0;
         true
     }
 }

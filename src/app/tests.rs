@@ -336,8 +336,11 @@ fn claims_are_looked_at_anew_each_time_and_chosen_with_the_arrows() {
     app.update(Event::Worker(WorkerEvent::ClaimsJudged(Ok(crate::lab::claims::judged(&[])))));
     keys(&mut app, "<Down><Down><Up>");
     assert_eq!((app.view, app.claim), (View::Claims, 1));
-    keys(&mut app, "<PgDn><Down>");
-    assert_eq!(app.claim, crate::lab::claims::Claim::ALL.len() - 1);
+    app.update(Event::Drawn(Reach { lines: 3, page: 10 }));
+    keys(&mut app, "<PgDn>");
+    assert_eq!((app.claim, app.claim_scroll), (1, 3));
+    keys(&mut app, "<Down>");
+    assert_eq!((app.claim, app.claim_scroll), (2, 0));
     assert!(keys(&mut app, "a").is_empty());
     assert_eq!(app.view, View::Lab);
     assert!(matches!(keys(&mut app, "a")[..], [Effect::JudgeClaims]));

@@ -22,7 +22,7 @@ pub(super) fn section(found: &Retrieved) -> Vec<Block> {
         blocks.push(Block::Text("No question was without a right document before the model.".to_owned()));
         return blocks;
     }
-    let more = if n > MAX_MISSED { format!("; the first {MAX_MISSED} are") } else { ":".to_owned() };
+    let more = if n > MAX_MISSED { format!("; the first {MAX_MISSED}:") } else { ":".to_owned() };
     let are = if n == 1 { "question was" } else { "questions were" };
     blocks.push(Block::Text(format!(
         "{} {are} without a right document before the model{more}",

@@ -103,6 +103,7 @@ impl FactSheet {
                 sheet.rest.push((i, encoded));
             }
         }
+        sheet.rest = interleaved(&sheet.cells, std::mem::take(&mut sheet.rest));
         let n_tokens: usize = sheet.rest.iter().map(|(_, encoded)| encoded.tokens.len()).sum();
         let mean = n_tokens as f64 / sheet.rest.len().max(1) as f64;
         sheet.n_read = SHARE * n_tokens_a_step * READ_EVERY as f64 / mean.max(1.0);
@@ -141,6 +142,25 @@ impl FactSheet {
     }
 }
 
+/// Cells in an order in which every wording has its share of each stretch: else those of the last would wait for a first
+/// reading until all others had theirs.
+fn interleaved(cells: &[FactCell], rest: Vec<(usize, Encoded)>) -> Vec<(usize, Encoded)> {
+    let mut n_of: BTreeMap<Wording, usize> = BTreeMap::new();
+    for (cell, _) in &rest {
+        *n_of.entry(cells[*cell].wording).or_default() += 1;
+    }
+    let mut so_far: BTreeMap<Wording, usize> = BTreeMap::new();
+    let mut placed: Vec<(f64, (usize, Encoded))> = Vec::with_capacity(rest.len());
+    for item in rest {
+        let wording = cells[item.0].wording;
+        let seen = so_far.entry(wording).or_default();
+        placed.push(((*seen as f64 + 0.5) / n_of[&wording] as f64, item));
+        *seen += 1;
+    }
+    placed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    placed.into_iter().map(|(_, item)| item).collect()
+}
+
 /// One reading for each example that has a cell.
 fn readings<'a>(
     examples: impl Iterator<Item = (Option<usize>, &'a Encoded)>,
@@ -155,4 +175,28 @@ fn readings<'a>(
         found.extend(cell.map(|cell| CellReading { cell, probability: own.iter().sum::<f32>().exp() }));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wording_has_its_share_of_each_stretch() {
+        let cell = |wording| FactCell {
+            fact: String::new(),
+            documents: Vec::new(),
+            statement: String::new(),
+            wording,
+            question: String::new(),
+            answer: String::new(),
+        };
+        let wordings = [(Wording::Unseen, 6), (Wording::TwoHop, 2)];
+        let cells: Vec<FactCell> =
+            wordings.iter().flat_map(|(wording, n)| vec![cell(*wording); *n]).collect();
+        let rest =
+            (0..cells.len()).map(|i| (i, Encoded { tokens: vec![1, 2], first_supervised: 1 })).collect();
+        let order: Vec<usize> = interleaved(&cells, rest).into_iter().map(|(i, _)| i).collect();
+        assert_eq!(order, [0, 1, 6, 2, 3, 4, 7, 5]);
+    }
 }

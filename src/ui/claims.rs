@@ -5,18 +5,19 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use super::text::{cut, put, rule, span, wrap};
+use super::text::{cut, put, put_right, rule, span, wrap};
 use super::theme::Theme;
-use crate::app::{App, Verdicts};
+use crate::app::{App, Reach, Verdicts};
 use crate::lab::Contender;
-use crate::lab::claims::{Borne, Judged};
+use crate::lab::claims::{Borne, Finding, Judged};
 
 /// Width of a claim's name and of its verdict.
 const NAME: usize = 16;
 const VERDICT: usize = 16;
 
 /// Every claim with its verdict, and what is known about the one that is looked at.
-pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
+/// Says how far the latter can be scrolled.
+pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Reach {
     let title = super::pane_title("the article's claims, and what the runs here show", theme.strong(), true);
     rule(&title, &Line::default(), (Rect { height: 1, ..area }, theme.rule(true)), buf);
     let inner = Rect {
@@ -27,26 +28,35 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     };
     let judged = match &app.verdicts {
         Verdicts::Unread => {
-            return put(&Line::from(span("looking at the runs …", theme.quiet())), inner, 0, buf);
+            put(&Line::from(span("looking at the runs …", theme.quiet())), inner, 0, buf);
+            return Reach::default();
         }
         Verdicts::Failed(cause) => {
             for (row, line) in (0..).zip(wrap(cause, inner.width as usize)) {
                 put(&Line::from(span(line, theme.general())), inner, row, buf);
             }
-            return;
+            return Reach::default();
         }
         Verdicts::Judged(judged) => judged,
     };
     for (row, (i, judged)) in (0..).zip(judged.iter().enumerate()) {
         put(&claim(judged, i == app.claim, (theme, inner.width as usize)), inner, row, buf);
     }
-    let Some(looked_at) = judged.get(app.claim) else { return };
+    let Some(looked_at) = judged.get(app.claim) else { return Reach::default() };
     let below = judged.len() as u16 + 1;
     let rest = Rect { y: inner.y + below, height: inner.height.saturating_sub(below), ..inner };
     let lines = about(looked_at, theme, rest.width as usize);
-    for (row, line) in (0..rest.height).zip(&lines) {
+    let page = rest.height as usize;
+    let hidden = lines.len().saturating_sub(page);
+    let first = app.claim_scroll.min(hidden);
+    for (row, line) in (0..rest.height).zip(&lines[first..]) {
         put(line, rest, row, buf);
     }
+    if first < hidden {
+        let more = Line::from(span(format!(" ▾ {} more, PageDown ", hidden - first), theme.key()));
+        put_right(&more, rest, rest.height.saturating_sub(1), buf);
+    }
+    Reach { lines: hidden, page }
 }
 
 /// The sign and the words of a verdict.
@@ -78,8 +88,8 @@ fn about(judged: &Judged, theme: &Theme, width: usize) -> Vec<Line<'static>> {
     add(judged.claim.says(), 0, theme.strong());
     for finding in &judged.findings {
         let sign = verdict(Some(finding.verdict), theme).0.chars().next().unwrap_or(' ');
-        add(&format!("{sign} {}: {}", finding.about, finding.measured), 2, theme.contender(Contender::Tuned));
-        add(&finding.run, 4, theme.quiet());
+        let Finding { about, measured, run, .. } = finding;
+        add(&format!("{sign} {about}: {measured} ({run})"), 2, theme.contender(Contender::Tuned));
     }
     if judged.findings.is_empty() {
         add(&format!("No run shows it yet: {}", judged.claim.how()), 2, theme.text());

@@ -57,7 +57,13 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
         return vec![("f", "back"), ("← → ↑ ↓", "look at a fact"), ("Enter", "ask everybody"), ("?", "help")];
     }
     if app.view == View::Claims {
-        return vec![("a", "back"), ("↑ ↓", "look at a claim"), ("i", "ask"), ("?", "help")];
+        return vec![
+            ("a", "back"),
+            ("↑ ↓", "look at a claim"),
+            ("PageDown", "scroll"),
+            ("i", "ask"),
+            ("?", "help"),
+        ];
     }
     if app.view == View::Prompt {
         return vec![("p", "back"), ("Tab", "other side"), ("↑ ↓", "scroll"), ("i", "ask"), ("?", "help")];
