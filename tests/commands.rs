@@ -322,6 +322,29 @@ fn a_folder_of_the_user_s_is_enough_of_a_model() {
 }
 
 #[test]
+fn every_claim_is_told_whether_a_run_shows_it_or_not() {
+    let home = Home::new();
+    let none = home.json(&["claims", "--json"]);
+    let claims = none["claims"].as_array().unwrap();
+    assert_eq!(claims.len(), 9);
+    assert!(claims.iter().all(|claim| claim["verdict"].is_null() && claim["rule"].is_string()), "{none}");
+    assert!(stdout(&home.run(&["claims"])).contains("facts: not measured yet"));
+    let run = finished(&home.runs().join("20260101-000000-qa"));
+    // The measurement on the way is enough; `eval` says more.
+    let measured = home.json(&["claims", "--json"]);
+    let facts = &measured["claims"][0];
+    assert_eq!(
+        (&facts["claim"], facts["findings"].as_array().unwrap().len()),
+        (&"facts".into(), 1),
+        "{measured}"
+    );
+    fs::create_dir_all(run.path().join("report")).unwrap();
+    fs::write(run.path().join("report/eval.json"), "{").unwrap();
+    // A damaged file hides its own run alone.
+    assert_eq!(home.json(&["claims", "--json"]), none);
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     let home = Home::new();
     for wrong in [

@@ -14,8 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lorascope::cancel::Cancel;
-use lorascope::corpus::{Chunking, Corpus, Wording};
+use lorascope::corpus::{Chunking, Corpus, Question, Wording};
 use lorascope::error::Result;
+use lorascope::lab::retrieved;
+use lorascope::lab::scoreboard::items;
 use lorascope::rag::{Embed, Embedder, Index, Indexing, Rerank};
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/references/retrieval.json");
@@ -133,4 +135,30 @@ fn the_fused_order_puts_the_right_document_first() {
     let Some(folder) = common::embedder() else { return };
     let lab = Lab::new(Embedder::load(&folder, "all-minilm-l6-v2").unwrap());
     lab.assert_found(Wording::Unseen, Rerank::Fused, 90);
+}
+
+#[test]
+fn what_is_measured_of_retrieval_is_what_is_found() {
+    let lab = Lab::new(NoEmbedder);
+    let asked = items(&lab.corpus, &[Wording::Unseen, Wording::Unanswerable]);
+    let found = retrieved(&lab.index, (&asked, 1), &Cancel::new(), &mut |_| {}).unwrap();
+    let questions = lab.corpus.facts.iter().flat_map(|fact| {
+        let unseen = fact.questions.iter().filter(|question| question.wording == Wording::Unseen);
+        unseen.map(|question| (question, &fact.documents))
+    });
+    let is_first = |order: Rerank| {
+        let right = |(question, documents): &(&Question, &Vec<String>)| {
+            lab.documents(&question.text, order).first().is_some_and(|first| documents.contains(first))
+        };
+        questions.clone().filter(right).count()
+    };
+    let n = questions.clone().count();
+    assert_eq!(found.n, n, "what has no answer is not looked up");
+    for (name, order) in [("bm25", Rerank::Off), ("fused", Rerank::Fused)] {
+        let share = is_first(order) as f64 / n as f64;
+        assert!((found.all[name].recall_at[&1] - share).abs() < 1e-12, "{name}");
+        assert_eq!(found.by_wording[&Wording::Unseen][name], found.all[name]);
+    }
+    assert_eq!(found.missed.len(), n - is_first(Rerank::Fused));
+    assert!(found.all["bm25"].recall_at[&10] > found.all["bm25"].recall_at[&1]);
 }

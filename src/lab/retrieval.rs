@@ -82,12 +82,14 @@ pub fn retrieved(
         n += 1;
         let Arms { bm25, cosine, fused } = index.arms(&item.question.text, N_PASSAGES)?;
         let wording = item.question.wording;
+        let is_right = |passage: &Passage| item.documents.contains(&passage.document);
+        let is_read = fused.iter().take(n_read).any(is_right);
         for (name, found) in [("bm25", &bm25), ("cosine", &cosine), ("fused", &fused)] {
             let found = documents(found);
             let rank = |right: &String| found.iter().position(|id| id == right).map(|at| at + 1);
             let of_item: Ranks = item.documents.iter().map(rank).collect();
             let place = of_item.iter().flatten().copied().min();
-            if name == "fused" && place.is_none_or(|place| place > n_read) {
+            if name == "fused" && !is_read {
                 missed.push(Missed {
                     question: item.question.text.clone(),
                     wording,
