@@ -37,8 +37,8 @@ use estimate::Pace;
 use optimizer::{AdamW, UpdateRule};
 use step::Lesson;
 
-/// Updates between published copies of the weights; facts are read with such a copy.
-const PUBLISH_EVERY: usize = facts::READ_EVERY;
+/// Updates between published copies of the weights; facts are read with every second of them.
+const PUBLISH_EVERY: usize = facts::READ_EVERY / 2;
 
 /// What a run works with.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +133,9 @@ impl Loop<'_> {
             let last = step == self.n_steps;
             if step % PUBLISH_EVERY == 0 || last {
                 let now = self.publish(step)?;
-                self.read_facts(step, &now)?;
+                if step % facts::READ_EVERY == 0 || last {
+                    self.read_facts(step, &now)?;
+                }
             }
             let is_due = last || step % eval_every == 0;
             let ended_meanwhile = is_due && !self.evaluate(step)?;
