@@ -31,5 +31,5 @@ pub use off_type::is_off_type;
 pub use quiz::{QuizQuestion, quiz};
 pub use retrieval::{ArmScore, Missed, Retrieved, mrr, ndcg_at, recall_at, retrieved};
 pub use scoring::{Degeneration, abstains, degeneration, exact_match, f1};
-pub use statistics::{mcnemar_exact, paired_bootstrap, wilson};
+pub use statistics::{mcnemar_exact, paired_bootstrap, wilson, with_interval};
 pub use task::{SHOTS, TaskAnswer, TaskDesk, TaskScore, do_task};

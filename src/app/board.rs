@@ -28,6 +28,20 @@ pub(crate) enum Standing {
     Lost,
 }
 
+impl Standing {
+    /// What stands for it, on the screen and on paper; the sign says it without its colour too.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::Unread => "-",
+            Self::Absent => "·",
+            Self::Faint => "░",
+            Self::Near => "▒",
+            Self::In => "■",
+            Self::Lost => "□",
+        }
+    }
+}
+
 /// The facts on the screen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Board {

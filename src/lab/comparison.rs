@@ -9,7 +9,7 @@ use super::statistics::mcnemar_exact;
 use crate::corpus::Wording;
 
 /// A difference counts from below this p on.
-const SIGNIFICANT: f64 = 0.05;
+pub(super) const SIGNIFICANT: f64 = 0.05;
 
 /// What a comparison says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -116,7 +116,7 @@ fn percents(comparison: &Comparison) -> (String, String) {
 }
 
 /// Two digits that count, and more where rounding would lift p over the threshold.
-fn p_in_words(p: f64) -> String {
+pub(super) fn p_in_words(p: f64) -> String {
     if p < 0.001 {
         return "p < 0.001".to_owned();
     }

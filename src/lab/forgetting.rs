@@ -14,7 +14,7 @@ use crate::model::generate::{Prompt, Sampling, generate};
 use crate::model::{Adapter, LanguageModel};
 use crate::train::batch::{Batch, Encoded};
 use crate::train::data::{general_probe, general_text};
-use crate::train::evaluate::mean_loss;
+use crate::train::evaluate::{log_probs, mean_of};
 
 /// Tokens of an answer to the quiz at most.
 const ANSWER_TOKENS: usize = 24;
@@ -51,14 +51,40 @@ pub struct Forgetting {
     pub kl_from_base: Option<f64>,
 }
 
+/// Mean nats a token of general text.
+#[derive(Debug, Clone, Copy)]
+struct Losses {
+    all: f64,
+    /// Of the verse alone.
+    verse: f64,
+}
+
+impl Losses {
+    fn of(
+        model: &LanguageModel,
+        adapter: Option<&Adapter>,
+        (texts, is_verse): (&[Encoded], &[bool]),
+    ) -> Result<Self> {
+        let all = log_probs(&model.decoder, adapter, texts)?;
+        let (mut at, mut verse) = (0, Vec::new());
+        for (text, is_verse) in texts.iter().zip(is_verse) {
+            let own = &all[at..at + text.n_supervised()];
+            at += own.len();
+            if *is_verse {
+                verse.extend_from_slice(own);
+            }
+        }
+        Ok(Self { all: mean_of(&all), verse: mean_of(&verse) })
+    }
+}
+
 /// What the base knows: measured once, compared with many adapters.
 #[derive(Debug, Clone)]
 pub struct BaseKnowledge {
     texts: Vec<Encoded>,
-    general_loss: f64,
-    /// Those of the texts that are verse.
-    verse: Vec<Encoded>,
-    verse_loss: f64,
+    /// Which of them are verse.
+    is_verse: Vec<bool>,
+    losses: Losses,
     /// Prompts of the quiz with what is accepted.
     asked: Vec<(Vec<u32>, Vec<String>)>,
     n_right: usize,
@@ -73,15 +99,8 @@ impl BaseKnowledge {
     /// When the arithmetic fails, or when cancelled.
     pub fn of(model: &LanguageModel, cancel: &Cancel) -> Result<Self> {
         let texts = general_text(model, usize::MAX)?;
-        let general_loss = mean_loss(&model.decoder, None, &texts)?;
-        let is_verse = general_probe()?.into_iter().map(|text| text.kind == "verse");
-        let verse: Vec<Encoded> = texts
-            .iter()
-            .zip(is_verse)
-            .filter(|(_, is_verse)| *is_verse)
-            .map(|(text, _)| text.clone())
-            .collect();
-        let verse_loss = mean_loss(&model.decoder, None, &verse)?;
+        let is_verse: Vec<bool> = general_probe()?.into_iter().map(|text| text.kind == "verse").collect();
+        let losses = Losses::of(model, None, (&texts, &is_verse))?;
         let asked = quiz()?
             .into_iter()
             .map(|question| Ok((model.question_prompt(&question.question)?, question.answers)))
@@ -93,7 +112,7 @@ impl BaseKnowledge {
             tokens: [prompt.as_slice(), &answer].concat(),
         };
         let answers = asked.iter().zip(written).map(own).filter(|answer| answer.n_supervised() > 0).collect();
-        Ok(Self { texts, general_loss, verse, verse_loss, asked, n_right, answers })
+        Ok(Self { texts, is_verse, losses, asked, n_right, answers })
     }
 }
 
@@ -107,17 +126,17 @@ pub fn forgetting(
     adapter: Option<&Adapter>,
     cancel: &Cancel,
 ) -> Result<Forgetting> {
-    let tuned = adapter.map(|adapter| mean_loss(&model.decoder, Some(adapter), &known.texts)).transpose()?;
-    let verse = adapter.map(|adapter| mean_loss(&model.decoder, Some(adapter), &known.verse)).transpose()?;
+    let read = |adapter| Losses::of(model, Some(adapter), (&known.texts, &known.is_verse));
+    let tuned = adapter.map(read).transpose()?;
     let right = |adapter| n_right(model, &known.asked, &answers(model, &known.asked, Some(adapter), cancel)?);
     Ok(Forgetting {
         n_texts: known.texts.len(),
-        base_general_loss: known.general_loss,
-        base_general_perplexity: known.general_loss.exp(),
-        tuned_general_loss: tuned,
-        tuned_general_perplexity: tuned.map(f64::exp),
-        base_verse_perplexity: known.verse_loss.exp(),
-        tuned_verse_perplexity: verse.map(f64::exp),
+        base_general_loss: known.losses.all,
+        base_general_perplexity: known.losses.all.exp(),
+        tuned_general_loss: tuned.map(|losses| losses.all),
+        tuned_general_perplexity: tuned.map(|losses| losses.all.exp()),
+        base_verse_perplexity: known.losses.verse.exp(),
+        tuned_verse_perplexity: tuned.map(|losses| losses.verse.exp()),
         n_quiz: known.asked.len(),
         base_quiz_right: known.n_right,
         tuned_quiz_right: adapter.map(right).transpose()?,

@@ -83,6 +83,12 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
+/// A share with its interval, `92 % (85 to 96)`.
+pub fn with_interval(share: f64, ci95: [f64; 2]) -> String {
+    let [low, high] = ci95.map(|bound| bound * 100.0);
+    format!("{:.0} % ({low:.0} to {high:.0})", share * 100.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

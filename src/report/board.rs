@@ -53,14 +53,12 @@ pub(super) fn section(board: &Board) -> Vec<Block> {
 }
 
 fn square(board: &Board, cell: usize) -> Square {
-    let tuned = Ink::Contender(Contender::Tuned);
-    let (sign, ink) = match board.standing(cell) {
-        Standing::Unread => ('-', Ink::Faint),
-        Standing::Absent => ('·', Ink::Quiet),
-        Standing::Faint => ('░', tuned),
-        Standing::Near => ('▒', tuned),
-        Standing::In => ('■', tuned),
-        Standing::Lost => ('□', Ink::General),
+    let standing = board.standing(cell);
+    let ink = match standing {
+        Standing::Unread => Ink::Faint,
+        Standing::Absent => Ink::Quiet,
+        Standing::Faint | Standing::Near | Standing::In => Ink::Contender(Contender::Tuned),
+        Standing::Lost => Ink::General,
     };
     let fact = board.cells.as_deref().and_then(|cells| cells.get(cell));
     let asked = fact.map_or(String::new(), |fact| format!("{} {}", fact.question, fact.answer));
@@ -68,5 +66,5 @@ fn square(board: &Board, cell: usize) -> Square {
         Some((step, p)) => format!("{asked} ({:.1} % at step {step})", p * 100.0),
         None => asked,
     };
-    Square { sign, ink, told }
+    Square { sign: standing.sign(), ink, told }
 }

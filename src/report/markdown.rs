@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::page::{Block, Cell, Page, Table};
+use super::page::{Block, Cell, Page, Square, Table};
 
 /// Squares in a row of a board.
 const A_ROW: usize = 60;
@@ -30,8 +30,8 @@ fn written(block: &Block) -> String {
         Block::Table(table) => self::table(table),
         Block::Code(code) => format!("```sh\n{code}\n```"),
         Block::Board(squares) => {
-            let signs: Vec<char> = squares.iter().map(|square| square.sign).collect();
-            let rows: Vec<String> = signs.chunks(A_ROW).map(|row| row.iter().collect()).collect();
+            let row = |row: &[Square]| row.iter().map(|square| square.sign).collect::<String>();
+            let rows: Vec<String> = squares.chunks(A_ROW).map(row).collect();
             format!("```text\n{}\n```", rows.join("\n"))
         }
     }

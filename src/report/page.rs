@@ -40,7 +40,7 @@ pub(super) enum Block {
 
 /// A fact on a board.
 pub(super) struct Square {
-    pub(super) sign: char,
+    pub(super) sign: &'static str,
     pub(super) ink: Ink,
     /// What it stands for.
     pub(super) told: String,

@@ -47,6 +47,8 @@ pub(super) struct Scoreboard {
     pub(super) comparisons: Vec<String>,
     /// Name and value of each measurement of what was forgotten.
     pub(super) forgetting: Vec<(String, Value)>,
+    /// The digest of the adapter's weights, as every record has it.
+    pub(super) adapter: Option<String>,
     /// What was checked before it was written, in words.
     pub(super) checks: Vec<String>,
     /// How well the right documents were found.
@@ -95,6 +97,7 @@ impl Scoreboard {
             scores,
             comparisons,
             forgetting,
+            adapter: value["adapter"].as_str().map(str::to_owned),
             checks: Option::deserialize(&value["checks"])?.unwrap_or_default(),
             retrieval: Option::deserialize(&value["retrieval"])?,
             cost: Option::deserialize(&value["cost"])?,

@@ -105,6 +105,9 @@ pub(super) fn provenance(facts: &Facts) -> Result<Table> {
     if adapter.is_file() {
         rows.push(("adapter, SHA-256", Cell::code(digest(&adapter)?)));
     }
+    if let Some(weights) = facts.scoreboard.as_ref().and_then(|board| board.adapter.as_ref()) {
+        rows.push(("its weights, as in answers.jsonl", Cell::code(weights)));
+    }
     Ok(Table::pairs(["what", "value"], rows))
 }
 

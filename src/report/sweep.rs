@@ -12,8 +12,8 @@ use crate::app::words::{clock, count, percent, short};
 use crate::corpus::Wording;
 use crate::error::{Error, Result};
 use crate::files::write_whole;
-use crate::lab::Contender;
 use crate::lab::sweep::{Difference, Row, Share, Spread, Sweep, Variant};
+use crate::lab::{Contender, with_interval};
 use crate::plot::{Chart, Curve, Ink, Line, Marker, Scale};
 
 /// Where nothing was measured.
@@ -100,7 +100,8 @@ fn table(sweep: &Sweep) -> Table {
     head.extend(wordings.iter().map(|wording| wording.name().replace('_', "-")));
     head.extend(["broken", "general ppl", "quiz", "KL"].map(str::to_owned));
     let shares = |recall: Option<&BTreeMap<Wording, Share>>| -> Vec<Cell> {
-        let share = |wording| recall.and_then(|by| by.get(wording)).map_or(NONE.to_owned(), with_interval);
+        let spoken = |share: &Share| with_interval(share.contains, share.ci95);
+        let share = |wording| recall.and_then(|by| by.get(wording)).map_or(NONE.to_owned(), spoken);
         let mut cells: Vec<Cell> = wordings.iter().map(|wording| Cell::text(share(wording))).collect();
         let broken = recall.map(|by| {
             let n: usize = by.values().map(|share| share.n).sum();
@@ -140,12 +141,6 @@ fn table(sweep: &Sweep) -> Table {
 fn called(sweep: &Sweep, variant: &Variant) -> String {
     let told = variant.told();
     if sweep.grid.ranks.len() > 1 { told } else { told.replacen(&format!(", rank {}", variant.rank), "", 1) }
-}
-
-/// `85 % (79 to 90)`.
-fn with_interval(share: &Share) -> String {
-    let [low, high] = share.ci95.map(|bound| bound * 100.0);
-    format!("{} ({low:.0} to {high:.0})", percent(share.contains))
 }
 
 /// `44.1 (43.0 to 45.2)`; one value alone where all are the same.

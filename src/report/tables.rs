@@ -9,7 +9,7 @@ use super::page::{Block, Cell, Table};
 use super::scoreboard::{Score, Scoreboard};
 use crate::app::words::{percent, short, thousands};
 use crate::corpus::Wording;
-use crate::lab::Contender;
+use crate::lab::{Contender, with_interval};
 use crate::plot::Ink;
 
 /// Measurements shown at most; of more, evenly spaced ones.
@@ -95,9 +95,11 @@ fn overview(board: &Scoreboard) -> Table {
     head.extend(wordings.iter().map(|wording| spoken_wording(*wording).to_owned()));
     let row = |contender: Contender| {
         let mut cells = vec![named(contender)];
-        cells.extend(wordings.iter().map(|wording| {
-            Cell::text(board.score(contender, *wording).map_or(NONE.to_owned(), with_interval))
-        }));
+        cells.extend(
+            wordings
+                .iter()
+                .map(|wording| Cell::text(board.score(contender, *wording).map_or(NONE.to_owned(), spoken))),
+        );
         cells
     };
     Table { head, n_words: 1, rows: board.contenders().into_iter().map(row).collect() }
@@ -144,14 +146,8 @@ fn details(board: &Scoreboard) -> Table {
     }
 }
 
-/// `85 % (79 to 90)`.
-fn with_interval(score: &Score) -> String {
-    match score.ci95 {
-        Some([low, high]) => {
-            format!("{} ({:.0} to {:.0})", percent(score.contains), 100.0 * low, 100.0 * high)
-        }
-        None => percent(score.contains),
-    }
+fn spoken(score: &Score) -> String {
+    score.ci95.map_or_else(|| percent(score.contains), |ci95| with_interval(score.contains, ci95))
 }
 
 pub(super) fn named(contender: Contender) -> Cell {

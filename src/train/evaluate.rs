@@ -66,7 +66,8 @@ pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encod
     Ok(mean_of(&log_probs(decoder, adapter, examples)?))
 }
 
-fn mean_of(log_probs: &[f32]) -> f64 {
+/// Mean nats a token of log-probabilities; 0 where there are none.
+pub fn mean_of(log_probs: &[f32]) -> f64 {
     let sum: f64 = log_probs.iter().map(|&l| f64::from(l)).sum();
     if log_probs.is_empty() { 0.0 } else { -sum / log_probs.len() as f64 }
 }

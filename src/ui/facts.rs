@@ -27,14 +27,13 @@ const ANSWER_LINES: usize = 3;
 /// The sign and the colour of a cell; the sign alone says it too.
 fn look(standing: Standing, theme: &Theme) -> (&'static str, Style) {
     let tuned = theme.contender(Contender::Tuned);
-    match standing {
-        Standing::Unread => ("-", theme.faint()),
-        Standing::Absent => ("·", theme.quiet()),
-        Standing::Faint => ("░", tuned),
-        Standing::Near => ("▒", tuned),
-        Standing::In => ("■", tuned),
-        Standing::Lost => ("□", theme.general()),
-    }
+    let style = match standing {
+        Standing::Unread => theme.faint(),
+        Standing::Absent => theme.quiet(),
+        Standing::Faint | Standing::Near | Standing::In => tuned,
+        Standing::Lost => theme.general(),
+    };
+    (standing.sign(), style)
 }
 
 /// One line: the facts in unseen wordings, as many as there is room for, and how many of all are in.

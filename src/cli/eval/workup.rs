@@ -9,6 +9,7 @@ use crate::cli::Common;
 use crate::cli::ask::Opened;
 use crate::cli::open::index_line;
 use crate::cli::progress::Progress;
+use crate::config::Settings;
 use crate::corpus::{Chunking, Wording};
 use crate::lab::claims::Evidence;
 use crate::lab::scoreboard::{Item, Outcome, items};
@@ -16,6 +17,7 @@ use crate::lab::{
     Answering, Contender, Cost, Desk, IndexingCost, PRICE_PER_HOUR, Retrieved, Tuned, check_adapter,
     check_unseen, checked_prompts, indexing_cost, retrieved,
 };
+use crate::paths::Paths;
 use crate::rag::Indexing;
 use crate::train::data::{examples, spread};
 
@@ -61,20 +63,23 @@ pub(super) fn cost(
     common: &Common,
     cancel: &Cancel,
 ) -> anyhow::Result<Cost> {
-    let (_, settings) = common.settings()?;
+    let (paths, settings) = common.settings()?;
     let run = opened.place.as_ref().and_then(|place| place.run.as_ref());
     let training = run.map(|(path, _)| Evidence::read(path)).transpose()?.and_then(|known| known.training);
     Ok(Cost {
         price_per_hour: price.or(settings.price_per_hour).unwrap_or(PRICE_PER_HOUR),
         training,
-        indexing: indexing(opened, common, cancel)?,
+        indexing: indexing(opened, (&paths, &settings), cancel)?,
         answers,
     })
 }
 
-fn indexing(opened: &Opened, common: &Common, cancel: &Cancel) -> anyhow::Result<Option<IndexingCost>> {
+fn indexing(
+    opened: &Opened,
+    (paths, settings): (&Paths, &Settings),
+    cancel: &Cancel,
+) -> anyhow::Result<Option<IndexingCost>> {
     let Some(index) = opened.index() else { return Ok(None) };
-    let (paths, settings) = common.settings()?;
     let indexing = Indexing {
         embedder: Arc::clone(index.embedder()),
         chunking: Chunking::of(settings.chunk_tokens),

@@ -3,11 +3,10 @@
 use std::fmt::Write;
 
 use super::{Borne, Claim, Evidence, Finding, Share};
-use crate::lab::Contender;
+use crate::lab::comparison::{SIGNIFICANT, p_in_words};
+use crate::lab::{Contender, with_interval};
 use crate::train::Recipe;
 
-/// A difference counts from below this p on.
-const SIGNIFICANT: f64 = 0.05;
 /// Bytes of a trained weight's gradient and of the two moments of its optimizer.
 const BYTES_A_WEIGHT: f64 = 12.0;
 
@@ -45,8 +44,7 @@ fn retrieval(evidence: &Evidence) -> Option<(Borne, String)> {
     } else {
         Borne::NotHeld
     };
-    let p = if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.2}") };
-    Some((verdict, format!("base+rag {}, tuned {}, {p}", told(*rag), told(*tuned))))
+    Some((verdict, format!("base+rag {}, tuned {}, {}", told(*rag), told(*tuned), p_in_words(p))))
 }
 
 fn gibberish(evidence: &Evidence) -> Option<(Borne, String)> {
@@ -169,10 +167,8 @@ fn below_half(share: Share) -> Borne {
     }
 }
 
-/// `92 % (85 to 96)`.
 fn told(share: Share) -> String {
-    let [low, high] = share.ci95().map(|bound| bound * 100.0);
-    format!("{:.0} % ({low:.0} to {high:.0})", share.value() * 100.0)
+    with_interval(share.value(), share.ci95())
 }
 
 fn seconds(s: f64) -> String {
