@@ -48,14 +48,16 @@ pub enum Work {
     Retrieve,
     /// Drawing the lab, 200 x 60, and taking in what happens there.
     Ui,
-    /// All of these.
+    /// What the fact board costs training: runs with it and without it, in pairs. Takes minutes.
+    Board,
+    /// All of these but `board`.
     All,
 }
 
 impl Work {
     /// Whether `part` is to be measured.
     fn includes(self, part: Self) -> bool {
-        self == part || self == Self::All
+        self == part || (self == Self::All && part != Self::Board)
     }
 }
 
@@ -104,10 +106,17 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_minutes_is_measured_where_it_is_named() {
+        assert!(Work::All.includes(Work::Train) && !Work::All.includes(Work::Board));
+        assert!(Work::Board.includes(Work::Board) && !Work::Board.includes(Work::Train));
+    }
+
+    #[test]
     fn the_shape_of_a_step_is_refused_where_no_step_is_made() {
         assert!(args(Work::Decode, Some(8)).check().is_err());
         assert!(args(Work::Decode, None).check().is_ok());
         assert!(args(Work::All, Some(8)).check().is_ok());
+        assert!(args(Work::Board, Some(8)).check().is_err(), "its runs are the recipe's");
         assert_eq!(
             args(Work::Train, Some(8)).shape(),
             TrainShape { batch: 4, length: 128, rank: 8 },

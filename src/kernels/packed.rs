@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::cpu::{Level, level};
 use super::matmul::View;
-use panels::{Panels, TILE};
+use panels::{Panels, tile_rows};
 pub(super) use tiles::Tiles;
 
 /// Rows of a block, about.
@@ -214,5 +214,5 @@ impl<'a> Rows<'a> {
 /// not many more, for each reads the weights anew.
 pub(super) fn rows_a_block(n: usize) -> usize {
     let blocks = n.div_ceil(BLOCK_ROWS).next_multiple_of(rayon::current_num_threads().max(1));
-    n.div_ceil(blocks).next_multiple_of(TILE)
+    n.div_ceil(blocks).next_multiple_of(tile_rows())
 }

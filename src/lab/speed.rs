@@ -3,10 +3,12 @@
 //! Each kind of work is done once to warm up and then several times; what comes out is a [`Sample`].
 //! Nothing here prints: whoever measures follows through [`Runs`].
 
+mod board;
 mod decoder;
 mod machine;
 mod retrieval;
 
+pub use board::{BoardCost, N_UPDATES, board};
 pub use decoder::{FLOP_FORMULA, N_DECODED, N_PROMPT, TrainShape, decode, flop_per_token, prefill, train};
 pub use machine::{MEMORY_BYTES, MachinePeak, PRODUCT, machine};
 pub use retrieval::{N_TEXTS, RetrieveTimes, TEXT_TOKENS, embed, questions, retrieve, texts};

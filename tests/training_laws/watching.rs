@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use lorascope::cancel::Cancel;
 use lorascope::corpus::{Corpus, Wording, qa_examples};
+use lorascope::error::Error;
+use lorascope::lab::speed::{self, Runs};
 use lorascope::train::batch::{Batch, Encoded};
 use lorascope::train::evaluate::mean_loss;
 use lorascope::train::facts::{FactSheet, READ_EVERY};
@@ -87,4 +90,21 @@ fn an_update_tells_of_the_facts_it_trained_on_for_nothing() {
         let read = sheet.read(&model, &adapter, turn * READ_EVERY).unwrap();
         assert!(read.iter().all(|reading| !told.contains(&reading.cell)));
     }
+}
+
+#[test]
+fn what_the_board_costs_is_measured_in_pairs_and_leaves_nothing_behind() {
+    let (corpus, folder) = (corpus(), tempfile::tempdir().unwrap());
+    let model = model(folder.path());
+    let place = folder.path().join("runs");
+    let (mut heard, cancel) = (0, Cancel::new());
+    let mut watch = |done| heard = done;
+    let mut runs = Runs { n: 2, cancel: &cancel, watch: &mut watch };
+    let cost = speed::board(&model, &corpus, &place, &mut runs).unwrap();
+    assert_eq!((cost.percent.n(), cost.with_s.n(), cost.without_s.n(), heard), (2, 2, 2, 2));
+    assert!(cost.with_s.min() > 0.0 && cost.without_s.min() > 0.0);
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+    cancel.cancel();
+    let mut runs = Runs { n: 2, cancel: &cancel, watch: &mut |_| {} };
+    assert!(matches!(speed::board(&model, &corpus, &place, &mut runs), Err(Error::Cancelled)));
 }

@@ -12,7 +12,7 @@ use crate::corpus::{Chunking, Corpus};
 use crate::error::Result;
 use crate::hub::{self, Store};
 use crate::kernels;
-use crate::lab::speed::{self, N_DECODED, N_PROMPT, N_TEXTS, Runs, Sample};
+use crate::lab::speed::{self, N_DECODED, N_PROMPT, N_TEXTS, N_UPDATES, Runs, Sample};
 use crate::model::LanguageModel;
 use crate::paths::Paths;
 use crate::rag::{Embed, Embedder, Index, IndexProgress, Indexing};
@@ -26,7 +26,7 @@ pub(super) fn all(
     let mut bench = Bench { args, paths, settings, cancel, rows: Vec::new(), training: None };
     let needed = |parts: &[Work]| parts.iter().any(|part| args.work.includes(*part));
     let (mut model, mut embedder) = (None, None);
-    if needed(&[Work::Train, Work::Prefill, Work::Decode]) {
+    if needed(&[Work::Train, Work::Prefill, Work::Decode, Work::Board]) {
         model = Some(bench.decoder()?);
     }
     if needed(&[Work::Embed, Work::Retrieve]) {
@@ -99,7 +99,19 @@ impl Bench<'_> {
             let note = format!("{N_DECODED} tokens after {N_PROMPT}");
             self.note(("decode", "tokens/s"), Told::Median("decode_tokens_per_s"), (sample, note));
         }
+        if work.includes(Work::Board) {
+            self.board(&model, &corpus)?;
+        }
         Ok(model.name)
+    }
+
+    fn board(&mut self, model: &LanguageModel, corpus: &Corpus) -> anyhow::Result<()> {
+        let place = std::env::temp_dir();
+        let cost = self.time("board", |runs| speed::board(model, corpus, &place, runs))?;
+        let (with, without) = (cost.with_s.median(), cost.without_s.median());
+        let note = format!("{N_UPDATES} updates of `qa`, {with:.3} s each with it, {without:.3} s without");
+        self.note(("board", "%"), Told::Median("board_cost_percent"), (cost.percent, note));
+        Ok(())
     }
 
     fn train(&mut self, model: &LanguageModel, text: &[u32]) -> anyhow::Result<()> {

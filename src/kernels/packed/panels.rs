@@ -1,6 +1,7 @@
 //! How is a matrix kept in float32?
 //!
-//! In panels as wide as two registers, each row by row.
+//! In panels as wide as two registers, or three where there are 32 of them, each row by row. A tile of sums, six rows or
+//! nine by a panel's width, then leaves room for what they are formed of and is as wide as memory's pace asks for.
 
 use std::ops::Range;
 
@@ -11,11 +12,18 @@ use super::{Onto, Packed, Task};
 use crate::kernels::cpu::dispatch;
 use crate::kernels::matmul::View;
 
-/// Rows of a tile.
-pub(super) const TILE: usize = 6;
-
 /// Rows of a panel that are multiplied at one go, at most: with the left-hand rows they fill the second cache.
 const DEPTH: usize = 768;
+
+/// Whether there are 32 registers rather than 16.
+fn has_many<S: Simd>() -> bool {
+    S::REGISTER_COUNT >= 32
+}
+
+/// Registers of a panel's row.
+fn registers<S: Simd>() -> usize {
+    if has_many::<S>() { 3 } else { 2 }
+}
 
 /// A float32 matrix (depth, width) to multiply by from the right.
 #[derive(Debug)]
@@ -28,17 +36,27 @@ pub(in crate::kernels) struct Panels {
     own: usize,
 }
 
-/// Columns of a panel: two registers.
-fn panel_width() -> usize {
-    struct Width;
-    impl WithSimd for Width {
-        type Output = usize;
+/// Rows of a tile and columns of a panel.
+fn tile() -> (usize, usize) {
+    struct Tile;
+    impl WithSimd for Tile {
+        type Output = (usize, usize);
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            2 * S::F32_LANES
+        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+            (if has_many::<S>() { MANY } else { FEW }, registers::<S>() * S::F32_LANES)
         }
     }
-    dispatch(Width)
+    dispatch(Tile)
+}
+
+/// Rows of a tile of three registers.
+const MANY: usize = 9;
+/// Rows of a tile of two registers.
+const FEW: usize = 6;
+
+/// Rows of a tile.
+pub(super) fn tile_rows() -> usize {
+    tile().0
 }
 
 impl Panels {
@@ -72,7 +90,7 @@ impl Panels {
 
     /// `fill` gets each panel, zeroed, its columns, and how many a full panel has.
     fn with((depth, width): (usize, usize), fill: impl Fn(&mut [f32], Range<usize>, usize) + Sync) -> Self {
-        let own = panel_width();
+        let own = tile().1;
         let mut values = vec![0.0; width.div_ceil(own) * own * depth];
         values.par_chunks_mut((own * depth).max(1)).enumerate().for_each(|(p, panel)| {
             fill(panel, p * own..((p + 1) * own).min(width), own);
@@ -115,22 +133,13 @@ impl WithSimd for Multiply<'_> {
         for k in (0..depth).step_by(part) {
             let k = k..(k + part).min(depth);
             for panel in self.task.panels.clone() {
-                let mut row = 0;
-                while row + TILE <= self.task.n {
-                    if row == 0 {
-                        self.tile::<S, TILE, true>(simd, row, panel, k.clone());
-                    } else {
-                        self.tile::<S, TILE, false>(simd, row, panel, k.clone());
-                    }
-                    row += TILE;
-                }
-                match self.task.n - row {
-                    1 => self.tile::<S, 1, false>(simd, row, panel, k.clone()),
-                    2 => self.tile::<S, 2, false>(simd, row, panel, k.clone()),
-                    3 => self.tile::<S, 3, false>(simd, row, panel, k.clone()),
-                    4 => self.tile::<S, 4, false>(simd, row, panel, k.clone()),
-                    5 => self.tile::<S, 5, false>(simd, row, panel, k.clone()),
-                    _ => {}
+                // Of a last panel that is half empty only what is in it.
+                let narrow = self.columns(panel) <= S::F32_LANES;
+                match (has_many::<S>(), narrow) {
+                    (true, false) => self.rows::<S, MANY, 3, 3>(simd, panel, k.clone()),
+                    (true, true) => self.rows::<S, MANY, 3, 1>(simd, panel, k.clone()),
+                    (false, false) => self.rows::<S, FEW, 2, 2>(simd, panel, k.clone()),
+                    (false, true) => self.rows::<S, FEW, 2, 1>(simd, panel, k.clone()),
                 }
             }
         }
@@ -138,23 +147,57 @@ impl WithSimd for Multiply<'_> {
 }
 
 impl Multiply<'_> {
-    /// `M` rows times a part of a panel; `AHEAD`: the same part of the next panel is called for meanwhile.
+    /// Columns of a panel that are in use.
+    fn columns(&self, panel: usize) -> usize {
+        self.rhs.own.min(self.rhs.width - panel * self.rhs.own)
+    }
+
+    /// All rows times a part of a panel, `M` at a time. Of the `R` registers of a panel's row, the first `U` are used.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const AHEAD: bool>(
+    fn rows<S: Simd, const M: usize, const R: usize, const U: usize>(
         &mut self,
         simd: S,
-        row: usize,
         panel: usize,
         k: Range<usize>,
     ) {
-        let (own, len) = (2 * S::F32_LANES, k.end - k.start);
+        let mut row = 0;
+        while row + M <= self.task.n {
+            if row == 0 {
+                self.tile::<S, M, R, U, true>(simd, (row, panel), k.clone());
+            } else {
+                self.tile::<S, M, R, U, false>(simd, (row, panel), k.clone());
+            }
+            row += M;
+        }
+        match self.task.n - row {
+            1 => self.tile::<S, 1, R, U, false>(simd, (row, panel), k),
+            2 => self.tile::<S, 2, R, U, false>(simd, (row, panel), k),
+            3 => self.tile::<S, 3, R, U, false>(simd, (row, panel), k),
+            4 => self.tile::<S, 4, R, U, false>(simd, (row, panel), k),
+            5 => self.tile::<S, 5, R, U, false>(simd, (row, panel), k),
+            6 if M > 6 => self.tile::<S, 6, R, U, false>(simd, (row, panel), k),
+            7 if M > 6 => self.tile::<S, 7, R, U, false>(simd, (row, panel), k),
+            8 if M > 6 => self.tile::<S, 8, R, U, false>(simd, (row, panel), k),
+            _ => {}
+        }
+    }
+
+    /// `M` rows times a part of a panel; `AHEAD`: the same part of the next panel is called for meanwhile.
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const R: usize, const U: usize, const AHEAD: bool>(
+        &mut self,
+        simd: S,
+        (row, panel): (usize, usize),
+        k: Range<usize>,
+    ) {
+        let (own, len) = (R * S::F32_LANES, k.end - k.start);
         let values = &self.rhs.values[(panel * self.rhs.depth + k.start) * own..][..len * own];
         let (values, _) = S::as_simd_f32s(values);
         let rows = self.task.lhs.tile(row, k.start..k.start + len);
-        let mut sums = [[simd.splat_f32s(0.0); 2]; M];
+        let mut sums = [[simd.splat_f32s(0.0); U]; M];
         let next = ((panel + 1) * self.rhs.depth + k.start) * own;
         let next = if AHEAD { &self.rhs.values[next.min(self.rhs.values.len())..] } else { &[] };
-        accumulate::<S, M, AHEAD>(simd, (rows, values), &mut sums, next);
+        accumulate::<S, M, R, U, AHEAD>(simd, (rows, values), &mut sums, next);
         if k.end == self.rhs.depth {
             for added in self.task.added {
                 let Some(panel) = panel.checked_sub(added.column / own) else { continue };
@@ -164,15 +207,16 @@ impl Multiply<'_> {
                     continue;
                 };
                 let (values, _) = S::as_simd_f32s(values);
-                accumulate::<S, M, false>(simd, (added.rows.tile(row, 0..depth), values), &mut sums, &[]);
+                let rows = added.rows.tile(row, 0..depth);
+                accumulate::<S, M, R, U, false>(simd, (rows, values), &mut sums, &[]);
             }
         }
         let column = (panel - self.task.panels.start) * own;
-        let columns = own.min(self.rhs.width - panel * own);
+        let columns = self.columns(panel);
         let adds = self.task.onto == Onto::Sum || k.start > 0;
         for (i, sums) in sums.into_iter().enumerate() {
             let dst = &mut self.task.dst[(row + i) * self.task.stride + column..][..columns];
-            if columns == own {
+            if columns == U * S::F32_LANES {
                 let (dst, _) = S::as_mut_simd_f32s(dst);
                 for (dst, sum) in dst.iter_mut().zip(sums) {
                     *dst = if adds { simd.add_f32s(*dst, sum) } else { sum };
@@ -187,25 +231,28 @@ impl Multiply<'_> {
     }
 }
 
-/// Adds rows times a part of a panel, a register pair a row, to sums; `AHEAD`: `next` is called for meanwhile.
+/// Adds rows times a part of a panel to sums: the first `U` of its `R` registers a row. `AHEAD`: `next` is called for
+/// meanwhile.
 #[inline(always)]
-fn accumulate<S: Simd, const M: usize, const AHEAD: bool>(
+fn accumulate<S: Simd, const M: usize, const R: usize, const U: usize, const AHEAD: bool>(
     simd: S,
     (rows, values): ([&[f32]; M], &[S::f32s]),
-    sums: &mut [[S::f32s; 2]; M],
+    sums: &mut [[S::f32s; U]; M],
     next: &[f32],
 ) {
-    assert!(rows.iter().all(|row| 2 * row.len() >= values.len()));
-    for (k, pair) in values.chunks_exact(2).enumerate() {
+    assert!(U <= R && rows.iter().all(|row| R * row.len() >= values.len()));
+    for (k, panel) in values.chunks_exact(R).enumerate() {
         if AHEAD {
-            call_for(next, 2 * k * S::F32_LANES);
+            // 16 values a line of the caches.
+            (0..R * S::F32_LANES).step_by(16).for_each(|at| call_for(next, R * k * S::F32_LANES + at));
         }
         for (row, sums) in rows.iter().zip(sums.iter_mut()) {
-            // SAFETY: `values` holds no more than two registers for each value of a row, asserted above.
+            // SAFETY: `values` holds no more than `R` registers for each value of a row, asserted above.
             #[allow(unsafe_code)]
             let x = simd.splat_f32s(unsafe { *row.get_unchecked(k) });
-            sums[0] = simd.mul_add_f32s(x, pair[0], sums[0]);
-            sums[1] = simd.mul_add_f32s(x, pair[1], sums[1]);
+            for (sum, &value) in sums.iter_mut().zip(panel) {
+                *sum = simd.mul_add_f32s(x, value, *sum);
+            }
         }
     }
 }
@@ -222,4 +269,37 @@ fn call_for(values: &[f32], at: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::packed::Rows;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 101.0 - 0.5).collect()
+    }
+
+    #[test]
+    fn a_product_is_right_for_any_number_of_rows_and_columns() {
+        let (_, own) = tile();
+        // A part of a panel, a panel that is nearly empty or nearly full, several; one depth that is taken in two.
+        for (depth, width) in [(5, 1), (7, own / 3), (11, own - 1), (3, 2 * own + 1), (DEPTH + 9, own + 5)] {
+            let matrix = values(depth * width, 5);
+            let panels = Panels::scaled(View::new(&matrix, depth, width), 2.0);
+            for n in 0..2 * tile_rows() + 2 {
+                let lhs = values(n * depth, 3);
+                let mut dst = vec![7.0; n * width];
+                let (lhs, all) = (Rows::new(&lhs, depth), 0..width.div_ceil(own));
+                let (stride, onto, added) = (width, Onto::Nothing, &[][..]);
+                panels.multiply(Task { lhs, n, panels: all, dst: &mut dst, stride, onto, added });
+                for (i, &value) in dst.iter().enumerate() {
+                    let (row, column) = (i / width, i % width);
+                    let term = |k| 2.0 * lhs.values[row * depth + k] * matrix[k * width + column];
+                    let exact: f32 = (0..depth).map(term).sum();
+                    assert!((value - exact).abs() < 1e-3, "{n} x {depth} x {width}: {value} for {exact}");
+                }
+            }
+        }
+    }
 }
