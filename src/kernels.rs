@@ -7,6 +7,7 @@
 
 mod amx;
 mod attention;
+mod blocks;
 mod buffer;
 mod cpu;
 mod elementwise;

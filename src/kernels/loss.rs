@@ -1,17 +1,18 @@
 //! How wrong is the model about the next token?
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::FrozenLinear;
+use super::blocks::blocks;
 use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
 use super::elementwise::{exp, exp_and_sum, max_of, vectorised};
 use super::linear::Outputs;
 use super::matmul::View;
-use super::packed::rows_a_block;
 
 /// Outputs whose logits exist at one time: with the rows of a block they fit the second cache.
 const OUTPUTS: usize = 1024;
@@ -108,15 +109,14 @@ fn log_probs(
     gradient: Option<(&mut [f32], f32)>,
 ) -> Result<Vec<f32>> {
     let width = head.dims().1;
-    let block = rows_a_block(targets.len()).max(1);
-    let weight = gradient.as_ref().map_or(0.0, |(_, weight)| *weight);
-    let gradients: Vec<&mut [f32]> = match gradient {
-        Some((gradient, _)) => gradient.chunks_mut(block * width).collect(),
-        None => targets.chunks(block).map(|_| Default::default()).collect(),
+    let (gradient, gradient_width, weight) = match gradient {
+        Some((gradient, weight)) => (gradient, width, weight),
+        None => (&mut [][..], 0, 0.0),
     };
     head.with_outputs(|outputs| {
-        let rows = hidden.par_chunks(block * width).zip(targets.par_chunks(block));
-        let of = |((hidden, targets), gradient): ((&[f32], &[u32]), &mut [f32])| {
+        let of = |(rows, [gradient]): (Range<usize>, [&mut [f32]; 1])| {
+            let hidden = &hidden[rows.start * width..rows.end * width];
+            let targets = &targets[rows];
             let seen = block_of(&outputs, head.dims(), (hidden, targets), gradient);
             if !gradient.is_empty() {
                 for ((g, seen), &target) in gradient.chunks_exact_mut(width).zip(&seen).zip(targets) {
@@ -126,8 +126,8 @@ fn log_probs(
             }
             seen.into_iter().map(|s| s.own - s.largest - s.sum.ln()).collect::<Vec<f32>>()
         };
-        let blocks: Vec<Vec<f32>> = rows.zip(gradients).map(of).collect();
-        Ok(blocks.concat())
+        let shares = blocks(targets.len(), [(gradient, gradient_width)]);
+        Ok(shares.into_par_iter().map(of).collect::<Vec<_>>().concat())
     })
 }
 

@@ -8,8 +8,9 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::blocks::blocks;
 use super::cpu::{Level, level};
-use super::packed::{Onto, Tiles, rows_a_block};
+use super::packed::{Onto, Tiles};
 
 /// Rows below which rounding the other side costs more than the matrix unit saves.
 const FEW_ROWS: usize = 8;
@@ -174,12 +175,8 @@ impl<'a> Product<'a> {
         if self.threads == Threads::One {
             return rhs.multiply_view(self.lhs, (dst, dst_stride), onto);
         }
-        let block = rows_a_block(self.lhs.rows);
-        dst.par_chunks_mut(block * dst_stride).enumerate().for_each(|(i, dst)| {
-            let rows = i * block..((i + 1) * block).min(self.lhs.rows);
-            if !rows.is_empty() {
-                rhs.multiply_view(self.lhs.rows(rows), (dst, dst_stride), onto);
-            }
+        blocks(self.lhs.rows, [(dst, dst_stride)]).into_par_iter().for_each(|(rows, [dst])| {
+            rhs.multiply_view(self.lhs.rows(rows), (dst, dst_stride), onto);
         });
     }
 }

@@ -11,13 +11,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::blocks::blocks;
 use super::cpu::{Level, level};
 use super::matmul::View;
-use panels::{Panels, tile_rows};
+use panels::Panels;
+pub(super) use panels::tile_rows;
 pub(super) use tiles::Tiles;
-
-/// Rows of a block, about.
-const BLOCK_ROWS: usize = 132;
 
 /// Rows from which a product is shared out by rows; below, by panels.
 const FEW_ROWS: usize = 48;
@@ -154,9 +153,8 @@ impl Packed {
         let width = self.dims().1;
         let mut y = vec![0.0; n * width];
         if n >= FEW_ROWS {
-            let block = rows_a_block(n);
-            y.par_chunks_mut(block * width).enumerate().for_each(|(i, y)| {
-                self.multiply(rows.from(i * block), y.len() / width, (y, width), Onto::Nothing);
+            blocks(n, [(&mut y[..], width)]).into_par_iter().for_each(|(own, [y])| {
+                self.multiply(rows.from(own.start), own.len(), (y, width), Onto::Nothing);
             });
             return y;
         }
@@ -208,11 +206,4 @@ impl<'a> Rows<'a> {
     pub(super) fn after(self, column: usize) -> Self {
         Self { values: &self.values[column.min(self.values.len())..], ..self }
     }
-}
-
-/// Rows that one thread takes at a time: as many blocks for each thread, so that none waits long for the others, and
-/// not many more, for each reads the weights anew.
-pub(super) fn rows_a_block(n: usize) -> usize {
-    let blocks = n.div_ceil(BLOCK_ROWS).next_multiple_of(rayon::current_num_threads().max(1));
-    n.div_ceil(blocks).next_multiple_of(tile_rows())
 }

@@ -6,9 +6,10 @@ use candle_core::Result;
 use rayon::prelude::*;
 
 use super::Fused;
-use super::forward::{Kept, blocks, on_all_threads};
+use super::forward::{Kept, on_all_threads};
 use super::stack::{Backward, StackPlan};
 use crate::kernels::attention::attend_backward;
+use crate::kernels::blocks::blocks;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::{Product, View};
 use crate::kernels::mlp;

@@ -1,16 +1,15 @@
 //! How do rows go up through a layer?
 
-use std::ops::Range;
-
 use candle_core::Result;
 use rayon::prelude::*;
 
 use super::Fused;
 use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::{LogSums, attend};
+use crate::kernels::blocks::blocks;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
-use crate::kernels::packed::{Onto, rows_a_block};
+use crate::kernels::packed::Onto;
 
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
@@ -91,22 +90,4 @@ impl Fused {
 pub(super) fn on_all_threads<T: Send, R: Send>([a, b, c, d]: [T; 4], f: impl Fn(T) -> R + Sync) -> [R; 4] {
     let ((a, b), (c, d)) = rayon::join(|| (f(a), f(b)), || (f(c), f(d)));
     [a, b, c, d]
-}
-
-/// Cuts buffers, each with the width of its rows, into the same blocks of rows.
-pub(super) fn blocks<const N: usize>(
-    n: usize,
-    mut buffers: [(&mut [f32], usize); N],
-) -> Vec<(Range<usize>, [&mut [f32]; N])> {
-    let step = rows_a_block(n);
-    let cut = |start: usize| {
-        let rows = start..(start + step).min(n);
-        let parts = buffers.each_mut().map(|(rest, width)| {
-            let (own, others) = std::mem::take(rest).split_at_mut(rows.len() * *width);
-            *rest = others;
-            own
-        });
-        (rows, parts)
-    };
-    (0..n).step_by(step.max(1)).map(cut).collect()
 }

@@ -55,7 +55,7 @@ const MANY: usize = 9;
 const FEW: usize = 6;
 
 /// Rows of a tile.
-pub(super) fn tile_rows() -> usize {
+pub(in crate::kernels) fn tile_rows() -> usize {
     tile().0
 }
 

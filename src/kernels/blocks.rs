@@ -1,0 +1,70 @@
+//! How are rows shared out among threads?
+
+use std::ops::Range;
+
+use super::amx::STEP;
+use super::cpu::{Level, level};
+use super::packed::tile_rows;
+
+/// Rows of a block, about: with what is made of them they fill a thread's cache.
+const BLOCK_ROWS: usize = 132;
+
+/// Consecutive blocks of `n` rows: as many for each thread and of nearly the same size, so that none waits long for the
+/// others, and not many more than that, for each reads the weights anew. All but the last are whole tiles.
+fn row_blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    let tile = if level() == Level::Amx { STEP } else { tile_rows() };
+    let n_tiles = n.div_ceil(tile);
+    let wanted = n.div_ceil(BLOCK_ROWS).next_multiple_of(rayon::current_num_threads().max(1));
+    let n_blocks = wanted.min(n_tiles);
+    let start = move |block: usize| (block * n_tiles / n_blocks * tile).min(n);
+    (0..n_blocks).map(move |block| start(block)..start(block + 1))
+}
+
+/// Cuts buffers, each with the width of its rows, into blocks of the same rows. The last row of a buffer may be short.
+pub(super) fn blocks<const N: usize>(
+    n: usize,
+    mut buffers: [(&mut [f32], usize); N],
+) -> Vec<(Range<usize>, [&mut [f32]; N])> {
+    let cut = |rows: Range<usize>| {
+        let parts = buffers.each_mut().map(|(rest, width)| {
+            let len = (rows.len() * *width).min(rest.len());
+            let (own, others) = std::mem::take(rest).split_at_mut(len);
+            *rest = others;
+            own
+        });
+        (rows, parts)
+    };
+    row_blocks(n).map(cut).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_follow_each_other_and_are_of_nearly_the_same_size() {
+        for n in (0..700).chain([4096, 100_003]) {
+            let all: Vec<Range<usize>> = row_blocks(n).collect();
+            assert_eq!(all.iter().map(|rows| rows.len()).sum::<usize>(), n);
+            assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start), "{n}: {all:?}");
+            assert!(all.iter().all(|rows| !rows.is_empty()), "{n}: {all:?}");
+            let largest = all.iter().map(|rows| rows.len()).max().unwrap_or(0);
+            let smallest = all.iter().map(|rows| rows.len()).min().unwrap_or(0);
+            // One tile more, and in the last block one that is not full.
+            assert!(largest - smallest < 2 * STEP.max(tile_rows()), "{n}: {all:?}");
+            assert!(largest <= BLOCK_ROWS + STEP.max(tile_rows()), "{n}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn buffers_are_cut_at_the_same_rows() {
+        let (mut wide, mut narrow, mut none) = (vec![0.0; 300 * 5 - 2], vec![0.0; 300], Vec::new());
+        let cut = blocks(300, [(&mut wide, 5), (&mut narrow, 1), (&mut none, 0)]);
+        assert!(cut.len() > 1);
+        let end = cut.len() - 1;
+        for (i, (rows, [wide, narrow, none])) in cut.iter().enumerate() {
+            let short = if i == end { 2 } else { 0 };
+            assert_eq!((wide.len(), narrow.len(), none.len()), (5 * rows.len() - short, rows.len(), 0));
+        }
+    }
+}
