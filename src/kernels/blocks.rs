@@ -45,11 +45,11 @@ mod tests {
     fn blocks_follow_each_other_and_are_of_nearly_the_same_size() {
         for n in (0..700).chain([4096, 100_003]) {
             let all: Vec<Range<usize>> = row_blocks(n).collect();
-            assert_eq!(all.iter().map(|rows| rows.len()).sum::<usize>(), n);
+            assert_eq!(all.iter().map(Range::len).sum::<usize>(), n);
             assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start), "{n}: {all:?}");
             assert!(all.iter().all(|rows| !rows.is_empty()), "{n}: {all:?}");
-            let largest = all.iter().map(|rows| rows.len()).max().unwrap_or(0);
-            let smallest = all.iter().map(|rows| rows.len()).min().unwrap_or(0);
+            let largest = all.iter().map(Range::len).max().unwrap_or(0);
+            let smallest = all.iter().map(Range::len).min().unwrap_or(0);
             // One tile more, and in the last block one that is not full.
             assert!(largest - smallest < 2 * STEP.max(tile_rows()), "{n}: {all:?}");
             assert!(largest <= BLOCK_ROWS + STEP.max(tile_rows()), "{n}: {all:?}");

@@ -40,13 +40,13 @@ pub fn board(model: &LanguageModel, corpus: &Corpus, place: &Path, runs: &mut Ru
     let (data, _) = data::prepare(model, corpus, &config)?;
     let with = TrainData { valid: Vec::new(), general: Vec::new(), recall: Vec::new(), ..data };
     let without = TrainData { facts: FactSheet::default(), ..with.clone() };
-    let cancel = runs.cancel;
+    let (record, cancel) = (RunRecord::new(&model.name, corpus, &config), runs.cancel);
     let pairs = runs.measure(|pair| {
         let mut seconds = [0.0; 2];
         for half in [pair % 2, 1 - pair % 2] {
             cancel.check()?;
             let trial = Trial { model, data: [&with, &without][half], config: &config };
-            seconds[half] = trial.seconds_an_update(RunRecord::new(&model.name, corpus, &config), place)?;
+            seconds[half] = trial.seconds_an_update(&record, place)?;
         }
         Ok(seconds)
     })?;
@@ -64,9 +64,9 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     /// From the first update's end to that of what follows the last.
-    fn seconds_an_update(&self, record: RunRecord, place: &Path) -> Result<f64> {
+    fn seconds_an_update(&self, record: &RunRecord, place: &Path) -> Result<f64> {
         let scratch = Scratch::new(place)?;
-        let folder = RunFolder::create(&scratch.0, &record)?;
+        let folder = RunFolder::create(&scratch.0, record)?;
         let controls = RunControls::new();
         let (mut begun, mut seconds) = (None, None);
         let mut sink = |event: TrainEvent| {
