@@ -9,6 +9,7 @@ mod amx;
 mod attention;
 mod blocks;
 mod buffer;
+mod bytes;
 mod cpu;
 mod elementwise;
 mod layer;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::bytes::Bytes;
 use super::cpu::{Level, is_fast, level, values, with_values};
 use super::elementwise::{dot, vectorised};
 use super::matmul::{Product, View};
@@ -20,6 +21,8 @@ pub struct FrozenLinear {
     /// (out, in)
     dims: (usize, usize),
     weight: Weight,
+    /// In bytes, once it was read for a few rows.
+    bytes: Arc<OnceLock<Bytes>>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,8 +64,9 @@ impl FrozenLinear {
         if !is_fast(&[&weight]) {
             return Self::in_rows(&weight);
         }
-        let packed = PackedWeight::new(&weight)?;
-        Ok(Self { dims: weight.dims2()?, weight: Weight::Packed(Arc::new(packed)) })
+        let (packed, dims) = (PackedWeight::new(&weight)?, weight.dims2()?);
+        let weight = Weight::Packed(Arc::new(packed));
+        Ok(Self { dims, weight, bytes: Arc::default() })
     }
 
     /// Leaves a weight (out, in) as it is: one whose rows are also looked up, as the embedding's.
@@ -70,7 +74,7 @@ impl FrozenLinear {
         let weight = weight.detach().contiguous()?;
         let in_tiles = level() == Level::Amx && is_fast(&[&weight]);
         let packed = in_tiles.then(|| PackedWeight::new(&weight)).transpose()?.map(Arc::new);
-        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed) })
+        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed), bytes: Arc::default() })
     }
 
     /// (out, in) of the weight.
@@ -111,6 +115,34 @@ impl FrozenLinear {
                     with_values(&self.weight()?, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
                 }
             },
+        }
+    }
+
+    /// `x Wᵀ` for `x` (n, in), for answering: no gradient, and a few rows are multiplied by the weight in bytes.
+    pub fn answer(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, (d_out, d_in)) = (x.dim(0)?, self.dims);
+        if !is_fast(&[x]) || !(1..=THIN_ROWS).contains(&n) || !Bytes::fits(d_in) {
+            return self.forward(x);
+        }
+        let bytes = if let Some(made) = self.bytes.get() {
+            made
+        } else {
+            let made = self.in_bytes()?;
+            self.bytes.get_or_init(|| made)
+        };
+        let y = with_values(x, |x| Ok(bytes.multiply(x, n)))?;
+        Tensor::from_vec(y, (n, d_out), x.device())
+    }
+
+    fn in_bytes(&self) -> Result<Bytes> {
+        let d_in = self.dims.1;
+        match &self.weight {
+            Weight::Rows(weight, _) => with_values(weight, |w| {
+                Ok(Bytes::new(self.dims, |row, to| to.copy_from_slice(&w[row * d_in..(row + 1) * d_in])))
+            }),
+            Weight::Packed(packed) => Ok(Bytes::new(self.dims, |row, to| {
+                to.iter_mut().enumerate().for_each(|(i, value)| *value = packed.forward.at(i, row));
+            })),
         }
     }
 
@@ -261,7 +293,7 @@ fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tens
 /// The projection of all rows of `x`, some of them corrected. No gradient: for answering, where rows of different
 /// contenders stand beside each other.
 pub fn corrected(x: &Tensor, base: &FrozenLinear, parts: &[CorrectedRows]) -> Result<Tensor> {
-    let y = base.forward(x)?;
+    let y = base.answer(x)?;
     let corrections = || parts.iter().flat_map(|p| &p.corrections);
     if corrections().next().is_none() {
         return Ok(y);

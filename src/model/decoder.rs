@@ -173,7 +173,7 @@ impl Decoder {
     /// Logits (rows, vocab) of some rows of the hidden states.
     pub fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let rows = Tensor::from_slice(rows, rows.len(), hidden.device())?;
-        self.head.forward(&hidden.index_select(&rows, 0)?)
+        self.head.answer(&hidden.index_select(&rows, 0)?)
     }
 
     fn attention_shape(&self, lengths: &[usize]) -> AttentionShape {
