@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use lorascope::cancel::Cancel;
-use lorascope::model::decoder::Decoder;
+use lorascope::model::decoder::{Decoder, KvCache};
 use lorascope::model::generate::{Prompt, Sampling, generate};
 use lorascope::model::lora::{LoraConfig, TrainableAdapter};
 use lorascope::model::{self, Adapter};
@@ -133,6 +133,32 @@ fn texts_have_the_perplexity_of_transformers() {
         let sum: f64 = rows.iter().zip(&text.ids[1..]).map(nats).sum();
         let ours = (sum / (text.ids.len() - 1) as f64).exp();
         assert!((ours - text.perplexity).abs() < 1e-4 * text.perplexity, "{ours}, {}", text.perplexity);
+    }
+}
+
+/// KL divergence, in nats, of the distribution that logits `b` give from that of `a`.
+fn divergence(a: &[f32], b: &[f32]) -> f64 {
+    let log_sum = |row: &[f32]| row.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln();
+    let (sum_a, sum_b) = (log_sum(a), log_sum(b));
+    let log_probs = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - sum_a, f64::from(b) - sum_b));
+    log_probs.map(|(a, b)| a.exp() * (a - b)).sum()
+}
+
+/// Read one by one, tokens meet the weights in bytes; read together, in float32.
+#[test]
+fn a_text_read_token_by_token_has_the_distributions_of_one_read_at_once() {
+    let Some(decoder) = decoder() else { return };
+    for text in recorded::<Numbers>("decoder.json").texts {
+        let ids = &text.ids[..text.ids.len().min(150)];
+        let mut cache = KvCache::new(decoder.config());
+        let mut one_by_one = |&id: &u32| {
+            let hidden = decoder.forward_cached(&[id], &[1], &mut [&mut cache], &[]).unwrap();
+            decoder.logits(&hidden, &[0]).unwrap().to_vec2::<f32>().unwrap().remove(0)
+        };
+        let rows = logits(&decoder, ids, None);
+        let sum: f64 = ids.iter().zip(&rows).map(|(id, row)| divergence(row, &one_by_one(id))).sum();
+        let mean = sum / ids.len() as f64;
+        assert!(mean.abs() < 1e-6, "{mean} nats");
     }
 }
 
