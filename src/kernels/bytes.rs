@@ -39,11 +39,7 @@ impl Bytes {
             || vec![0.0; d_in],
             |own, (i, (values, grids))| {
                 row(i, own);
-                let blocks = own.as_chunks::<BLOCK>().0.iter().zip(values.as_chunks_mut::<BLOCK>().0);
-                for ((from, to), grid) in blocks.zip(grids) {
-                    *grid = grid_of(from);
-                    to.iter_mut().zip(from).for_each(|(to, &value)| *to = nearest(value, *grid));
-                }
+                put(own, values, grids);
             },
         );
         Self { values, grids, dims }
@@ -72,20 +68,66 @@ impl Bytes {
     }
 }
 
-/// Scale and offset under which the values of a block are off by least: from the smallest to the largest in 255 steps, or
-/// with nought on the grid and 127 steps up to the largest size.
-fn grid_of(values: &[f32; BLOCK]) -> [f32; 2] {
-    let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
-    let even = low.abs().max(high.abs()) / 127.0;
-    let grids = [[(high - low) / 255.0, low], [even, -128.0 * even]];
-    let error = |grid: [f32; 2]| -> f32 {
-        values.iter().map(|&v| (v - value_of(nearest(v, grid), grid)).abs()).fold(0.0, f32::max)
-    };
-    if error(grids[1]) < error(grids[0]) { grids[1] } else { grids[0] }
+vectorised! {
+    /// Finds the grid of each block of a row and the byte of each value.
+    fn put<'a>(row: &'a [f32], values: &'a mut [u8], grids: &'a mut [[f32; 2]]) -> () {
+        let blocks = row.as_chunks::<BLOCK>().0.iter().zip(values.as_chunks_mut::<BLOCK>().0);
+        for ((from, to), grid) in blocks.zip(grids) {
+            *grid = grid_of(from);
+            let steps = steps_of(*grid);
+            for j in 0..BLOCK {
+                to[j] = nearest(from[j], *grid, steps);
+            }
+        }
+    }
 }
 
-fn nearest(value: f32, [scale, offset]: [f32; 2]) -> u8 {
-    if scale > 0.0 { ((value - offset) / scale).round() as u8 } else { 0 }
+/// Scale and offset under which the values of a block are off by least: from the smallest to the largest in 255 steps, or
+/// with nought on the grid and 127 steps up to the largest size.
+#[inline(always)]
+fn grid_of(values: &[f32; BLOCK]) -> [f32; 2] {
+    let low = folded(*values, |a, b| if b < a { b } else { a });
+    let high = folded(*values, |a, b| if b > a { b } else { a });
+    let even = low.abs().max(high.abs()) / 127.0;
+    let (full, even) = ([(high - low) / 255.0, low], [even, -128.0 * even]);
+    if off_by(values, even) < off_by(values, full) { even } else { full }
+}
+
+/// How far the value that is off most is off.
+#[inline(always)]
+fn off_by(values: &[f32; BLOCK], grid: [f32; 2]) -> f32 {
+    let (steps, mut off) = (steps_of(grid), [0.0_f32; BLOCK]);
+    for j in 0..BLOCK {
+        off[j] = (values[j] - value_of(nearest(values[j], grid, steps), grid)).abs();
+    }
+    folded(off, |a, b| if b > a { b } else { a })
+}
+
+/// All values as one, by halves.
+#[inline(always)]
+fn folded(mut values: [f32; BLOCK], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for j in 0..16 {
+        values[j] = join(values[j], values[j + 16]);
+    }
+    for j in 0..8 {
+        values[j] = join(values[j], values[j + 8]);
+    }
+    for j in 0..4 {
+        values[j] = join(values[j], values[j + 4]);
+    }
+    join(join(values[0], values[1]), join(values[2], values[3]))
+}
+
+/// Steps of a grid to one.
+#[inline(always)]
+fn steps_of([scale, _]: [f32; 2]) -> f32 {
+    if scale > 0.0 { 1.0 / scale } else { 0.0 }
+}
+
+#[inline(always)]
+fn nearest(value: f32, [_, offset]: [f32; 2], steps: f32) -> u8 {
+    // No value of a block lies outside its grid.
+    (value - offset).mul_add(steps, 0.5) as i32 as u8
 }
 
 #[inline(always)]

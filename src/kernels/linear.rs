@@ -141,7 +141,7 @@ impl FrozenLinear {
                 Ok(Bytes::new(self.dims, |row, to| to.copy_from_slice(&w[row * d_in..(row + 1) * d_in])))
             }),
             Weight::Packed(packed) => Ok(Bytes::new(self.dims, |row, to| {
-                to.iter_mut().enumerate().for_each(|(i, value)| *value = packed.forward.at(i, row));
+                packed.forward.column(row, to);
             })),
         }
     }

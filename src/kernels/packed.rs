@@ -119,6 +119,14 @@ impl Packed {
         }
     }
 
+    /// The values of a column.
+    pub(super) fn column(&self, col: usize, to: &mut [f32]) {
+        match self {
+            Self::Panels(panels) => panels.column(col, to),
+            Self::Tiles(tiles) => to.iter_mut().enumerate().for_each(|(row, to)| *to = tiles.at(row, col)),
+        }
+    }
+
     fn run(&self, mut task: Task) {
         match self {
             Self::Panels(panels) => panels.multiply(task),

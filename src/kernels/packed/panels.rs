@@ -112,6 +112,13 @@ impl Panels {
         self.values[(col / self.own * self.depth + row) * self.own + col % self.own]
     }
 
+    /// The values of a column.
+    pub(super) fn column(&self, col: usize, to: &mut [f32]) {
+        let panel = &self.values[col / self.own * self.depth * self.own..];
+        let values = panel[col % self.own..].iter().step_by(self.own);
+        to.iter_mut().zip(values).for_each(|(to, &value)| *to = value);
+    }
+
     /// Forms a product. The order of summation does not depend on the number of rows.
     pub(super) fn multiply(&self, task: Task) {
         dispatch(Multiply { rhs: self, task });
