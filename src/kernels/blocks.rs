@@ -37,6 +37,22 @@ pub(super) fn blocks<const N: usize>(
     row_blocks(n).map(cut).collect()
 }
 
+/// Outputs of `n` rows that were computed in shares, each (outputs, n), as rows (n, all outputs).
+pub(super) fn by_rows(shares: &[Vec<f32>], n: usize) -> Vec<f32> {
+    if n == 1 {
+        return shares.concat();
+    }
+    let all = shares.iter().flat_map(|share| share.chunks_exact(n.max(1)));
+    let n_outputs = all.clone().count();
+    let mut rows = vec![0.0; n * n_outputs];
+    for (o, values) in all.enumerate() {
+        for (i, &value) in values.iter().enumerate() {
+            rows[i * n_outputs + o] = value;
+        }
+    }
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::blocks::by_rows;
 use super::elementwise::vectorised;
 
 /// Values that share a scale.
@@ -20,8 +21,8 @@ pub(super) struct Bytes {
     values: Vec<u8>,
     /// Of each block: scale and offset.
     grids: Vec<[f32; 2]>,
-    /// (out, in)
-    dims: (usize, usize),
+    /// Of a row.
+    width: usize,
 }
 
 impl Bytes {
@@ -42,12 +43,12 @@ impl Bytes {
                 put(own, values, grids);
             },
         );
-        Self { values, grids, dims }
+        Self { values, grids, width: d_in }
     }
 
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let (d_out, d_in) = self.dims;
+        let d_in = self.width;
         let outputs = (SHARE / d_in).max(1);
         let shares =
             self.values.par_chunks(outputs * d_in).zip(self.grids.par_chunks(outputs * d_in / BLOCK));
@@ -57,14 +58,7 @@ impl Bytes {
             sums
         };
         let parts: Vec<Vec<f32>> = shares.map(of).collect();
-        if n == 1 {
-            return parts.concat();
-        }
-        let mut y = vec![0.0; n * d_out];
-        for (o, sums) in parts.iter().flat_map(|part| part.chunks_exact(n)).enumerate() {
-            sums.iter().enumerate().for_each(|(i, &sum)| y[i * d_out + o] = sum);
-        }
-        y
+        by_rows(&parts, n)
     }
 }
 
@@ -180,13 +174,8 @@ fn one_output<const N: usize>(x: [&[f32]; N], (values, grids): Share) -> [f32; N
 
 /// Halved until one is left: shorter than one after another. Not part of the loop: it would keep the lanes in memory.
 #[inline(never)]
-fn sum(mut lanes: [f32; BLOCK]) -> f32 {
-    for half in [16, 8, 4, 2, 1] {
-        for j in 0..half {
-            lanes[j] += lanes[j + half];
-        }
-    }
-    lanes[0]
+fn sum(lanes: [f32; BLOCK]) -> f32 {
+    folded(lanes, |a, b| a + b)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::blocks::by_rows;
 use super::bytes::Bytes;
 use super::cpu::{Level, is_fast, level, values, with_values};
 use super::elementwise::{dot, vectorised};
@@ -344,14 +345,14 @@ pub(super) fn corrected_portable(x: &Tensor, y: &Tensor, parts: &[CorrectedRows]
 
 /// `x Wᵀ` into a fresh vector; `dims` is (n, in, out).
 pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize, usize)) -> Vec<f32> {
-    let mut y = vec![0.0; n * d_out];
     if n > THIN_ROWS {
+        let mut y = vec![0.0; n * d_out];
         Product::new(View::new(x, n, d_in), View::new(weight, d_out, d_in).t()).write(&mut y, d_out);
         return y;
     }
     // Column by column of the result, so that each row of the weight is read from memory once.
     let rows = (1 << 14) / d_in.max(1) + 1;
-    let blocks: Vec<Vec<f32>> = weight
+    let shares: Vec<Vec<f32>> = weight
         .par_chunks(rows * d_in)
         .map(|block| {
             let mut values = vec![0.0; block.len() / d_in * n];
@@ -359,12 +360,7 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
             values
         })
         .collect();
-    for (o, values) in blocks.iter().flat_map(|b| b.chunks_exact(n)).enumerate() {
-        for (i, &value) in values.iter().enumerate() {
-            y[i * d_out + o] = value;
-        }
-    }
-    y
+    by_rows(&shares, n)
 }
 
 vectorised! {
