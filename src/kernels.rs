@@ -23,16 +23,23 @@ mod peak;
 mod rope;
 mod rounding;
 
-pub use attention::{AttentionShape, CachedKeys, attend_cached};
+pub use attention::{AttentionShape, CachedKeys};
 pub use buffer::release_buffers;
 pub use cpu::{Level, choose_float32, features, level};
-pub use layer::{FrozenLayer, LayerCorrections, decoder_layer};
-pub use linear::{CorrectedRows, Correction, FrozenLinear, corrected};
+pub use layer::{
+    CorrectedRows, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layer,
+};
+pub use linear::{Correction, FrozenLinear};
 pub use loss::{cross_entropy, cross_entropy_told, kl_divergence, token_log_probs};
-pub use mlp::swiglu;
 pub use norm::{RmsNorm, rms_norm};
 pub use peak::{MemoryTrial, ProductTrial};
 pub use rope::RopeTable;
+
+/// Runs `f` on one of the threads that share the arithmetic. Work that meets the others often does better there: a thread
+/// from outside is put to sleep and woken at each meeting.
+pub fn among_threads<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,8 @@ use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::RopeTable;
-pub use cached::{CachedKeys, attend_cached};
+pub use cached::CachedKeys;
+pub(super) use cached::{attend_cached, attend_rows};
 use task::Task;
 
 /// The shape of an attention: heads, and the lengths of the packed sequences.

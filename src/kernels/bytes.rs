@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::blocks::by_rows;
-use super::elementwise::vectorised;
+use super::elementwise::{folded, vectorised};
 
 /// Values that share a scale.
 const BLOCK: usize = 32;
@@ -95,21 +95,6 @@ fn off_by(values: &[f32; BLOCK], grid: [f32; 2]) -> f32 {
         off[j] = (values[j] - value_of(nearest(values[j], grid, steps), grid)).abs();
     }
     folded(off, |a, b| if b > a { b } else { a })
-}
-
-/// All values as one, by halves.
-#[inline(always)]
-fn folded(mut values: [f32; BLOCK], join: impl Fn(f32, f32) -> f32) -> f32 {
-    for j in 0..16 {
-        values[j] = join(values[j], values[j + 16]);
-    }
-    for j in 0..8 {
-        values[j] = join(values[j], values[j + 8]);
-    }
-    for j in 0..4 {
-        values[j] = join(values[j], values[j + 4]);
-    }
-    join(join(values[0], values[1]), join(values[2], values[3]))
 }
 
 /// Steps of a grid to one.

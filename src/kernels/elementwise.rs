@@ -58,38 +58,60 @@ pub(super) fn exp(x: f32) -> f32 {
     y * f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits() - 127) << 23)
 }
 
+/// All lanes as one, by halves: shorter than one after another.
+#[inline(always)]
+pub(super) fn folded<const N: usize>(mut lanes: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for j in 0..half {
+            lanes[j] = join(lanes[j], lanes[j + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// Sum of `f` over a slice, in 16 lanes: the same order on every machine.
 #[inline(always)]
 pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; 16];
-    let chunks = values.chunks_exact(16);
-    let rest = chunks.remainder();
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += f(v);
+        for j in 0..16 {
+            lanes[j] += f(chunk[j]);
         }
     }
     for (lane, &v) in lanes.iter_mut().zip(rest) {
         *lane += f(v);
     }
-    lanes.iter().sum()
+    folded(lanes, |a, b| a + b)
 }
 
 /// Inner product of two slices, in 32 lanes: the same order on every machine.
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; 32];
-    let (ca, cb) = (a.chunks_exact(32), b.chunks_exact(32));
-    let (ra, rb) = (ca.remainder(), cb.remainder());
-    for (xa, xb) in ca.zip(cb) {
-        for ((lane, &x), &y) in lanes.iter_mut().zip(xa).zip(xb) {
-            *lane = x.mul_add(y, *lane);
+    dot_in::<32>(a, b)
+}
+
+/// The same in 8 lanes, for a few values.
+#[inline(always)]
+pub(super) fn short_dot(a: &[f32], b: &[f32]) -> f32 {
+    dot_in::<8>(a, b)
+}
+
+#[inline(always)]
+fn dot_in<const N: usize>(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; N];
+    let ((chunks_a, rest_a), (chunks_b, rest_b)) = (a.as_chunks::<N>(), b.as_chunks::<N>());
+    for (a, b) in chunks_a.iter().zip(chunks_b) {
+        for j in 0..N {
+            lanes[j] = a[j].mul_add(b[j], lanes[j]);
         }
     }
-    for ((lane, &x), &y) in lanes.iter_mut().zip(ra).zip(rb) {
-        *lane = x.mul_add(y, *lane);
+    for ((lane, &a), &b) in lanes.iter_mut().zip(rest_a).zip(rest_b) {
+        *lane = a.mul_add(b, *lane);
     }
-    lanes.iter().sum()
+    folded(lanes, |a, b| a + b)
 }
 
 /// Largest value of a slice.

@@ -4,6 +4,7 @@
 //! projections and MLP on one thread, in its cache; threads meet twice a layer each way. Kept for the backward pass
 //! are the results of the projections; norms and the MLP's inner values are computed again.
 
+mod answer;
 mod backward;
 mod forward;
 mod stack;
@@ -17,6 +18,9 @@ use super::cpu::{is_fast, values, with_values};
 use super::linear::{Correction, FrozenLinear, PackedWeight, lora_linear};
 use super::mlp::swiglu_portable;
 use super::norm::{RmsNorm, rms_norm_portable};
+pub use answer::{CorrectedRows, RowCorrections, answer_layer};
+#[cfg(test)]
+pub(super) use answer::answer_layer_portable;
 use forward::Kept;
 use stack::StackPlan;
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::blocks::by_rows;
 use super::bytes::Bytes;
 use super::cpu::{Level, is_fast, level, values, with_values};
-use super::elementwise::{dot, vectorised};
+use super::elementwise::{dot, short_dot, vectorised};
 use super::matmul::{Product, View};
 use super::packed::{Onto, Packed, Rows, Tiles};
 
@@ -121,9 +121,18 @@ impl FrozenLinear {
 
     /// `x Wᵀ` for `x` (n, in), for answering: no gradient, and a few rows are multiplied by the weight in bytes.
     pub fn answer(&self, x: &Tensor) -> Result<Tensor> {
-        let (n, (d_out, d_in)) = (x.dim(0)?, self.dims);
-        if !is_fast(&[x]) || !(1..=THIN_ROWS).contains(&n) || !Bytes::fits(d_in) {
+        let n = x.dim(0)?;
+        if !is_fast(&[x]) {
             return self.forward(x);
+        }
+        let y = with_values(x, |x| self.answer_rows(x, n))?;
+        Tensor::from_vec(y, (n, self.dims.0), x.device())
+    }
+
+    /// The same for `n` rows in a slice.
+    pub(super) fn answer_rows(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        if !(1..=THIN_ROWS).contains(&n) || !Bytes::fits(self.dims.1) {
+            return self.rows(x, n);
         }
         let bytes = if let Some(made) = self.bytes.get() {
             made
@@ -131,8 +140,18 @@ impl FrozenLinear {
             let made = self.in_bytes()?;
             self.bytes.get_or_init(|| made)
         };
-        let y = with_values(x, |x| Ok(bytes.multiply(x, n)))?;
-        Tensor::from_vec(y, (n, d_out), x.device())
+        Ok(bytes.multiply(x, n))
+    }
+
+    /// `x Wᵀ` for `n` rows.
+    fn rows(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        let (d_out, d_in) = self.dims;
+        match &self.weight {
+            Weight::Rows(weight, None) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out)))),
+            Weight::Packed(packed) | Weight::Rows(_, Some(packed)) => {
+                Ok(packed.forward.multiply_all(Rows::new(x, d_in), n))
+            }
+        }
     }
 
     fn in_bytes(&self) -> Result<Bytes> {
@@ -209,14 +228,8 @@ impl CustomOp1 for FrozenLinear {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n, _) = layout.shape().dims2()?;
-        let (x, (d_out, d_in)) = (values(storage, layout)?, self.dims);
-        let y = match &self.weight {
-            Weight::Rows(weight, None) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out))))?,
-            Weight::Packed(packed) | Weight::Rows(_, Some(packed)) => {
-                packed.forward.multiply_all(Rows::new(x, d_in), n)
-            }
-        };
-        Ok((CpuStorage::F32(y), Shape::from((n, d_out))))
+        let y = self.rows(values(storage, layout)?, n)?;
+        Ok((CpuStorage::F32(y), Shape::from((n, self.dims.0))))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -246,17 +259,6 @@ pub struct Correction<'a> {
     pub b: &'a Tensor,
 }
 
-/// Some rows of an input and the corrections of their projection.
-#[derive(Debug, Clone)]
-pub struct CorrectedRows<'a> {
-    /// The rows; those in no range stay as the base has them.
-    pub rows: Range<usize>,
-    /// The corrections.
-    pub corrections: Vec<Correction<'a>>,
-    /// What they are multiplied by.
-    pub scaling: f64,
-}
-
 /// `x Wᵀ + scaling · (x Aᵀ) Bᵀ` for `x` (n, in), frozen `W` (out, in), `A` (rank, in) and `B` (out, rank):
 /// LoRA (Hu et al. 2021) as PEFT computes it. `W` may be several projections of the same input, one below
 /// the other, each with a correction of its own or none. In plain operations: `x` and the corrections get gradients.
@@ -274,7 +276,7 @@ pub(super) fn lora_linear(
 }
 
 /// The corrections alone, unscaled (n, `width`), in plain operations.
-fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tensor> {
+pub(super) fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tensor> {
     let zeros = |n: usize| Tensor::zeros((x.dim(0)?, n), x.dtype(), x.device());
     let mut parts = Vec::new();
     let mut done = 0;
@@ -291,56 +293,31 @@ fn low_rank(x: &Tensor, corrections: &[Correction], width: usize) -> Result<Tens
     Tensor::cat(&parts, 1)
 }
 
-/// The projection of all rows of `x`, some of them corrected. No gradient: for answering, where rows of different
-/// contenders stand beside each other.
-pub fn corrected(x: &Tensor, base: &FrozenLinear, parts: &[CorrectedRows]) -> Result<Tensor> {
-    let y = base.answer(x)?;
-    let corrections = || parts.iter().flat_map(|p| &p.corrections);
-    if corrections().next().is_none() {
-        return Ok(y);
-    }
-    let lora: Vec<&Tensor> = corrections().flat_map(|c| [c.a, c.b]).collect();
-    if !is_fast(&[x, &y]) || !is_fast(&lora) {
-        return corrected_portable(x, &y, parts);
-    }
-    let (d_out, d_in) = base.dims;
-    let mut sums = y.flatten_all()?.to_vec1::<f32>()?;
-    with_values(x, |x| {
-        for part in parts {
-            let (own, n) = (&x[part.rows.start * d_in..part.rows.end * d_in], part.rows.len());
-            for c in &part.corrections {
-                let (rows, rank) = c.b.dims2()?;
-                let down = with_values(c.a, |a| Ok(project(own, a, (n, d_in, rank))))?;
-                with_values(c.b, |b| {
-                    let up = Product::new(View::new(&down, n, rank), View::new(b, rows, rank).t());
-                    let at = part.rows.start * d_out + c.start;
-                    up.scaled(part.scaling as f32).add_to(&mut sums[at..], d_out);
-                    Ok(())
-                })?;
+/// Adds the correction of `n` rows `x` (n, in) to their outputs, which stand `stride` apart. No gradient.
+pub(super) fn add_low_rank(
+    (x, n): (&[f32], usize),
+    correction: &Correction,
+    scaling: f32,
+    (y, stride): (&mut [f32], usize),
+) -> Result<()> {
+    let (rank, d_in) = correction.a.dims2()?;
+    let d_out = correction.b.dim(0)?;
+    with_values(correction.a, |a| {
+        with_values(correction.b, |b| {
+            if n > THIN_ROWS {
+                let down = project(x, a, (n, d_in, rank));
+                let up = Product::new(View::new(&down, n, rank), View::new(b, d_out, rank).t());
+                up.scaled(scaling).add_to(y, stride);
+                return Ok(());
             }
-        }
-        Ok(())
-    })?;
-    Tensor::from_vec(sums, y.shape(), y.device())
-}
-
-pub(super) fn corrected_portable(x: &Tensor, y: &Tensor, parts: &[CorrectedRows]) -> Result<Tensor> {
-    let (n, width) = y.dims2()?;
-    let mut rows = Vec::new();
-    let mut done = 0;
-    for part in parts.iter().filter(|p| !p.corrections.is_empty()) {
-        if part.rows.start > done {
-            rows.push(y.narrow(0, done, part.rows.start - done)?);
-        }
-        let own = |t: &Tensor| t.narrow(0, part.rows.start, part.rows.len());
-        let correction = (low_rank(&own(x)?.contiguous()?, &part.corrections, width)? * part.scaling)?;
-        rows.push((own(y)? + correction)?);
-        done = part.rows.end;
-    }
-    if done < n {
-        rows.push(y.narrow(0, done, n - done)?);
-    }
-    Tensor::cat(&rows, 0)
+            let mut down = vec![0.0; rank];
+            for (x, y) in x.chunks_exact(d_in).zip(y.chunks_mut(stride)) {
+                thin_block(x, a, &mut down, (1, d_in));
+                add_up(&down, b, scaling, &mut y[..d_out]);
+            }
+            Ok(())
+        })
+    })
 }
 
 /// `x Wᵀ` into a fresh vector; `dims` is (n, in, out).
@@ -370,6 +347,13 @@ vectorised! {
             for (x, value) in x.chunks_exact(dims.1).zip(values) {
                 *value = dot(x, w);
             }
+        }
+    }
+
+    /// `y += scaling · down Bᵀ` for a row `down` (rank).
+    fn add_up<'a>(down: &'a [f32], b: &'a [f32], scaling: f32, y: &'a mut [f32]) -> () {
+        for (y, b) in y.iter_mut().zip(b.chunks_exact(down.len())) {
+            *y = scaling.mul_add(short_dot(down, b), *y);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::elementwise::{exp, vectorised};
 
 /// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). The rows (n, 2 · intermediate) hold the gate,
 /// then the way up; the result is (n, intermediate).
-pub fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
+pub(super) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
     if is_fast(&[gate_up]) { gate_up.apply_op1(SwiGlu) } else { swiglu_portable(gate_up) }
 }
 
@@ -27,9 +27,7 @@ impl CustomOp1 for SwiGlu {
     fn cpu_fwd(&self, gate_up: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n, width) = layout.shape().dims2()?;
         let inner = width / 2;
-        let mut y = vec![0.0_f32; n * inner];
-        let rows = values(gate_up, layout)?.par_chunks(width);
-        y.par_chunks_mut(inner).zip(rows).for_each(|(y, row)| join_rows(row, inner, y));
+        let y = join_all(values(gate_up, layout)?, inner);
         Ok((CpuStorage::F32(y), Shape::from((n, inner))))
     }
 
@@ -48,6 +46,14 @@ impl CustomOp1 for SwiGlu {
         })?;
         Ok(Some(Tensor::from_vec(gradient, gate_up.shape(), gate_up.device())?))
     }
+}
+
+/// SwiGLU of rows (n, 2 · `inner`) on all threads.
+pub(super) fn join_all(gate_up: &[f32], inner: usize) -> Vec<f32> {
+    let mut y = vec![0.0; gate_up.len() / 2];
+    let rows = gate_up.par_chunks(2 * inner);
+    y.par_chunks_mut(inner).zip(rows).for_each(|(y, row)| join_rows(row, inner, y));
+    y
 }
 
 /// SwiGLU of rows (n, 2 · `inner`) on this thread.

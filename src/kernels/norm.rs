@@ -69,7 +69,8 @@ impl RmsNorm {
         (BLOCK / self.weight.len()).max(1) * self.weight.len()
     }
 
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
+    /// Rows on all threads.
+    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(self.block()).zip(x.par_chunks(self.block())).for_each(|(y, x)| {
             forward_block(self, x, y);

@@ -1,15 +1,15 @@
 //! Do the laws of the operators hold? Each equals its portable twin, forward and backward, and its gradient equals
 //! a numeric one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::attention::{attend, attention_portable};
-use super::layer::decoder_layer_portable;
-use super::linear::corrected_portable;
+use super::attention::{attend, attend_cached, attention_portable};
+use super::layer::{answer_layer_portable, decoder_layer_portable};
 use super::loss::cross_entropy_portable;
-use super::mlp::swiglu_portable;
+use super::mlp::{swiglu, swiglu_portable};
 use super::norm::rms_norm_portable;
 use super::*;
 
@@ -175,23 +175,54 @@ fn a_layer_without_corrections_passes_the_gradient_on() {
     );
 }
 
+/// Corrections of rows of a stack each, with matrices of their own.
+fn row_corrections<'a>(
+    lora: &'a [(Corrected, Tensor, Tensor)],
+    rows: &[(Range<usize>, f64)],
+) -> RowCorrections<'a> {
+    let mut parts = RowCorrections::default();
+    for ((stack, start, _), a, b) in lora {
+        for (rows, scaling) in rows {
+            let corrections = vec![Correction { start: *start, a, b }];
+            parts[*stack].push(CorrectedRows { rows: rows.clone(), corrections, scaling: *scaling });
+        }
+    }
+    parts
+}
+
 #[test]
-fn rows_of_two_adapters_are_corrected_each_by_its_own() {
-    let base = FrozenLinear::new(&noise((40, 24), 3)).unwrap();
-    let x = noise((9, 24), 1);
-    let (a, b) = ([noise((4, 24), 2), noise((4, 24), 5)], [noise((10, 4), 6), noise((40, 4), 7)]);
-    let part = |rows, i: usize, start, scaling| CorrectedRows {
-        rows,
-        corrections: vec![Correction { start, a: &a[i], b: &b[i] }],
-        scaling,
+fn answered_rows_equal_their_twin_and_those_in_no_range_are_the_bases() {
+    let layer = layer();
+    let lora: Vec<_> = ALL
+        .iter()
+        .zip(20..)
+        .map(|(&own, seed)| (own, noise((3, own.2.1), seed), noise((own.2.0, 3), seed + 20)))
+        .collect();
+    let none = RowCorrections::default();
+    // Many rows of two sequences at first, then a few; the last of each step is the base's.
+    let mut caches = vec![vec![CachedKeys::default(); 2]; 3];
+    for (n, lengths) in [(14, [9, 5]), (2, [1, 1]), (4, [1, 3]), (7, [6, 1])] {
+        let (x, shape) = (noise((n, 40), n as u32), shape(&lengths));
+        let parts = row_corrections(&lora, &[(0..n / 2, 0.5), (n / 2..n - 1, 2.0)]);
+        let mut passed = Vec::new();
+        for (caches, (fast, parts)) in caches.iter_mut().zip([(true, &parts), (false, &parts), (true, &none)]) {
+            let mut keys: Vec<_> = caches.iter_mut().collect();
+            let run = if fast { answer_layer } else { answer_layer_portable };
+            passed.push(run(&x, &layer, parts, (&shape, &mut keys)).unwrap().to_vec2::<f32>().unwrap());
+        }
+        for (a, b) in passed[0].iter().zip(&passed[1]) {
+            assert_close("answered", a, b, 2e-5);
+        }
+        assert_ne!(passed[0][0], passed[2][0]);
+    }
+    let x = noise((3, 40), 9);
+    let alone = row_corrections(&lora, &[(0..1, 0.5)]);
+    let run = |parts: &RowCorrections| {
+        let mut caches = vec![CachedKeys::default(); 3];
+        let mut keys: Vec<_> = caches.iter_mut().collect();
+        answer_layer(&x, &layer, parts, (&shape(&[1, 1, 1]), &mut keys)).unwrap().to_vec2::<f32>().unwrap()
     };
-    let parts = [part(1..4, 0, 25, 0.5), part(6..9, 1, 0, 2.0)];
-    let fast = corrected(&x, &base, &parts).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let y = base.forward(&x).unwrap();
-    let portable = corrected_portable(&x, &y, &parts).unwrap();
-    assert_close("corrected", &fast, &portable.flatten_all().unwrap().to_vec1::<f32>().unwrap(), 2e-5);
-    let y = y.to_vec2::<f32>().unwrap();
-    assert_eq!(fast[..40], y[0], "a row in no range keeps every bit");
+    assert_eq!(run(&alone)[1..], run(&none)[1..], "a row in no range keeps every bit");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::lora::Projection;
 use super::weights::{LayerWeights, Weights};
 use crate::kernels::{
     AttentionShape, CachedKeys, CorrectedRows, Correction, FrozenLayer, FrozenLinear, LayerCorrections,
-    RmsNorm, RopeTable, attend_cached, corrected, decoder_layer, rms_norm, swiglu,
+    RmsNorm, RopeTable, among_threads, answer_layer, decoder_layer, rms_norm,
 };
 
 /// The frozen model. Cheap to share behind an `Arc`; nothing in it ever changes.
@@ -160,12 +160,15 @@ impl Decoder {
             }
         }
         let shape = self.attention_shape(lengths);
-        let mut x = self.embed(tokens)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
-            x = self.cached_layer(&x, (index, layer), (&shape, &mut keys), lora)?;
-        }
-        let hidden = rms_norm(&x, &self.norm)?;
+        let hidden = among_threads(|| {
+            let mut x = self.embed(tokens)?;
+            for (index, layer) in self.layers.iter().enumerate() {
+                let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
+                let parts = STACKS.map(|stack| self.corrected_rows(lora, index, stack));
+                x = answer_layer(&x, layer, &parts, (&shape, &mut keys))?;
+            }
+            rms_norm(&x, &self.norm)
+        })?;
         caches.iter_mut().zip(lengths).for_each(|(cache, n)| cache.n_tokens += n);
         Ok(hidden)
     }
@@ -173,7 +176,8 @@ impl Decoder {
     /// Logits (rows, vocab) of some rows of the hidden states.
     pub fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let rows = Tensor::from_slice(rows, rows.len(), hidden.device())?;
-        self.head.answer(&hidden.index_select(&rows, 0)?)
+        let hidden = hidden.index_select(&rows, 0)?;
+        among_threads(|| self.head.answer(&hidden))
     }
 
     fn attention_shape(&self, lengths: &[usize]) -> AttentionShape {
@@ -195,26 +199,19 @@ impl Decoder {
         self.embedding.index_select(&ids, 0)
     }
 
-    /// New rows through a layer whose earlier rows are cached.
-    fn cached_layer(
+    /// Who corrects which rows of a stack's input.
+    fn corrected_rows<'a>(
         &self,
-        x: &Tensor,
-        (index, layer): (usize, &FrozenLayer),
-        (shape, keys): (&AttentionShape, &mut [&mut CachedKeys]),
-        lora: &[LoraRows<'_>],
-    ) -> Result<Tensor> {
-        let project = |x: &Tensor, i: usize| {
-            let parts = lora.iter().map(|l| CorrectedRows {
-                rows: l.rows.clone(),
-                corrections: corrections((l.adapter, l.scale), (&self.config, index, STACKS[i])),
-                scaling: l.adapter.config.scaling() * l.scale,
-            });
-            corrected(x, layer.stacks()[i], &parts.collect::<Vec<_>>())
+        lora: &[LoraRows<'a>],
+        layer: usize,
+        stack: &[Projection],
+    ) -> Vec<CorrectedRows<'a>> {
+        let part = |l: &LoraRows<'a>| CorrectedRows {
+            rows: l.rows.clone(),
+            corrections: corrections((l.adapter, l.scale), (&self.config, layer, stack)),
+            scaling: l.adapter.config.scaling() * l.scale,
         };
-        let attended = attend_cached(&project(&rms_norm(x, &layer.attn_norm)?, 0)?, shape, keys)?;
-        let x = (x + project(&attended, 1)?)?;
-        let inner = swiglu(&project(&rms_norm(&x, &layer.ffn_norm)?, 2)?)?;
-        &x + project(&inner, 3)?
+        lora.iter().map(part).collect()
     }
 }
 

@@ -6,8 +6,12 @@ use rayon::prelude::*;
 use super::AttentionShape;
 use super::task::{ROWS, gather, softmax, turn_rows};
 use crate::kernels::cpu::with_values;
+use crate::kernels::elementwise::{dot, exp_and_sum, max_of, vectorised};
 use crate::kernels::matmul::{Product, View};
 use crate::kernels::rope::Turn;
+
+/// New rows up to which one after another beats a product.
+const FEW_ROWS: usize = 4;
 
 /// Keys (rotated) and values of one sequence in one layer, rows (n, kv heads · dim).
 #[derive(Debug, Clone, Default)]
@@ -30,12 +34,21 @@ impl CachedKeys {
 
 /// Attention of new rows `qkv` (n, width) to everything in their sequence's cache, to which their keys and values are
 /// added. `shape.lengths` holds the number of new rows of each sequence. No gradient; CPU only.
-pub fn attend_cached(qkv: &Tensor, shape: &AttentionShape, caches: &mut [&mut CachedKeys]) -> Result<Tensor> {
+pub(in crate::kernels) fn attend_cached(
+    qkv: &Tensor,
+    shape: &AttentionShape,
+    caches: &mut [&mut CachedKeys],
+) -> Result<Tensor> {
     let out = with_values(qkv, |qkv| Ok(attend_rows(qkv, shape, caches)))?;
     Tensor::from_vec(out, (qkv.dim(0)?, shape.q_width()), qkv.device())
 }
 
-fn attend_rows(qkv: &[f32], shape: &AttentionShape, caches: &mut [&mut CachedKeys]) -> Vec<f32> {
+/// The same on slices.
+pub(in crate::kernels) fn attend_rows(
+    qkv: &[f32],
+    shape: &AttentionShape,
+    caches: &mut [&mut CachedKeys],
+) -> Vec<f32> {
     let (dim, kv_width, width) = (shape.head_dim, shape.kv_width(), shape.width());
     let mut start = 0;
     for (cache, &n) in caches.iter_mut().zip(&shape.lengths) {
@@ -79,6 +92,14 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
     turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
     let offset = head / shape.group() * dim;
     let mut out = vec![0.0; n * dim];
+    if n <= FEW_ROWS {
+        let keys = Keys { k: &cache.k[offset..], v: &cache.v[offset..], stride: shape.kv_width() };
+        let mut scores = vec![0.0; total];
+        for (i, (q, out)) in queries.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
+            attend_row(q, shape.scale(), keys, &mut scores[..=first + i], out);
+        }
+        return out;
+    }
     let mut scores = vec![0.0; ROWS.min(n) * total];
     for from in (0..n).step_by(ROWS) {
         let to = (from + ROWS).min(n);
@@ -95,4 +116,30 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
         product.write(&mut out[from * dim..], dim);
     }
     out
+}
+
+/// Keys and values of one head, whose rows start `stride` values apart.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    k: &'a [f32],
+    v: &'a [f32],
+    stride: usize,
+}
+
+vectorised! {
+    /// The output `out` (dim) of one query, which sees as many keys as there are `scores`.
+    fn attend_row<'a>(q: &'a [f32], scale: f32, keys: Keys<'a>, scores: &'a mut [f32], out: &'a mut [f32]) -> () {
+        let dim = q.len();
+        for (score, k) in scores.iter_mut().zip(keys.k.chunks(keys.stride)) {
+            *score = scale * dot(q, &k[..dim]);
+        }
+        let shift = max_of(scores);
+        let inverse = 1.0 / exp_and_sum(scores, shift);
+        for (score, v) in scores.iter().zip(keys.v.chunks(keys.stride)) {
+            let p = score * inverse;
+            for (out, v) in out.iter_mut().zip(&v[..dim]) {
+                *out = p.mul_add(*v, *out);
+            }
+        }
+    }
 }
