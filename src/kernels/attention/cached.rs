@@ -1,17 +1,20 @@
 //! How do new tokens look at those that were read before?
 
 use candle_core::{Result, Tensor};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::AttentionShape;
 use super::task::{ROWS, gather, softmax, turn_rows};
-use crate::kernels::cpu::with_values;
-use crate::kernels::elementwise::{dot, exp_and_sum, max_of, vectorised};
+use crate::kernels::cpu::{dispatch, with_values};
+use crate::kernels::elementwise::{exp_and_sum, max_of};
 use crate::kernels::matmul::{Product, View};
 use crate::kernels::rope::Turn;
 
 /// New rows up to which one after another beats a product.
 const FEW_ROWS: usize = 4;
+/// Registers of an output that are summed at one time.
+const COLUMNS: usize = 4;
 
 /// Keys (rotated) and values of one sequence in one layer, rows (n, kv heads · dim).
 #[derive(Debug, Clone, Default)]
@@ -96,7 +99,8 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
         let keys = Keys { k: &cache.k[offset..], v: &cache.v[offset..], stride: shape.kv_width() };
         let mut scores = vec![0.0; total];
         for (i, (q, out)) in queries.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
-            attend_row(q, shape.scale(), keys, &mut scores[..=first + i], out);
+            let scores = &mut scores[..=first + i];
+            dispatch(AttendRow { q, scale: shape.scale(), keys, scores, out });
         }
         return out;
     }
@@ -126,20 +130,62 @@ struct Keys<'a> {
     stride: usize,
 }
 
-vectorised! {
-    /// The output `out` (dim) of one query, which sees as many keys as there are `scores`.
-    fn attend_row<'a>(q: &'a [f32], scale: f32, keys: Keys<'a>, scores: &'a mut [f32], out: &'a mut [f32]) -> () {
+/// One query: its output `out` (dim), which sees as many keys as there are `scores`.
+struct AttendRow<'a> {
+    q: &'a [f32],
+    scale: f32,
+    keys: Keys<'a>,
+    scores: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for AttendRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { q, scale, keys, scores, out } = self;
         let dim = q.len();
+        let (wide, rest) = S::as_simd_f32s(q);
         for (score, k) in scores.iter_mut().zip(keys.k.chunks(keys.stride)) {
-            *score = scale * dot(q, &k[..dim]);
+            let (wide_k, rest_k) = S::as_simd_f32s(&k[..dim]);
+            let mut sum = simd.splat_f32s(0.0);
+            for (&q, &k) in wide.iter().zip(wide_k) {
+                sum = simd.mul_add_f32s(q, k, sum);
+            }
+            let rest: f32 = rest.iter().zip(rest_k).map(|(q, k)| q * k).sum();
+            *score = scale * (simd.reduce_sum_f32s(sum) + rest);
         }
         let shift = max_of(scores);
         let inverse = 1.0 / exp_and_sum(scores, shift);
-        for (score, v) in scores.iter().zip(keys.v.chunks(keys.stride)) {
-            let p = score * inverse;
-            for (out, v) in out.iter_mut().zip(&v[..dim]) {
-                *out = p.mul_add(*v, *out);
+        scores.iter_mut().for_each(|score| *score *= inverse);
+        let (wide, rest) = S::as_mut_simd_f32s(out);
+        for (i, out) in wide.chunks_mut(COLUMNS).enumerate() {
+            let at = i * COLUMNS * S::F32_LANES;
+            if let Ok(out) = <&mut [S::f32s; COLUMNS]>::try_from(&mut *out) {
+                *out = mixed::<S, COLUMNS>(simd, scores, keys, at);
+            } else {
+                for (j, out) in out.iter_mut().enumerate() {
+                    [*out] = mixed::<S, 1>(simd, scores, keys, at + j * S::F32_LANES);
+                }
             }
         }
+        let at = dim - rest.len();
+        for (j, out) in rest.iter_mut().enumerate() {
+            *out = scores.iter().zip(keys.v.chunks(keys.stride)).map(|(p, v)| p * v[at + j]).sum();
+        }
     }
+}
+
+/// `N` registers of the mean of the values, from a column on, each weighed by its score.
+#[inline(always)]
+fn mixed<S: Simd, const N: usize>(simd: S, scores: &[f32], keys: Keys, at: usize) -> [S::f32s; N] {
+    let mut sums = [simd.splat_f32s(0.0); N];
+    for (&p, v) in scores.iter().zip(keys.v.chunks(keys.stride)) {
+        let (p, (v, _)) = (simd.splat_f32s(p), S::as_simd_f32s(&v[at..at + N * S::F32_LANES]));
+        for (sum, &v) in sums.iter_mut().zip(v) {
+            *sum = simd.mul_add_f32s(p, v, *sum);
+        }
+    }
+    sums
 }
