@@ -26,9 +26,7 @@ mod rounding;
 pub use attention::{AttentionShape, CachedKeys};
 pub use buffer::release_buffers;
 pub use cpu::{Level, choose_float32, features, level};
-pub use layer::{
-    CorrectedRows, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layer,
-};
+pub use layer::{CorrectedRows, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layer};
 pub use linear::{Correction, FrozenLinear};
 pub use loss::{cross_entropy, cross_entropy_told, kl_divergence, token_log_probs};
 pub use norm::{RmsNorm, rms_norm};

@@ -18,9 +18,9 @@ use super::cpu::{is_fast, values, with_values};
 use super::linear::{Correction, FrozenLinear, PackedWeight, lora_linear};
 use super::mlp::swiglu_portable;
 use super::norm::{RmsNorm, rms_norm_portable};
-pub use answer::{CorrectedRows, RowCorrections, answer_layer};
 #[cfg(test)]
 pub(super) use answer::answer_layer_portable;
+pub use answer::{CorrectedRows, RowCorrections, answer_layer};
 use forward::Kept;
 use stack::StackPlan;
 

@@ -205,7 +205,8 @@ fn answered_rows_equal_their_twin_and_those_in_no_range_are_the_bases() {
         let (x, shape) = (noise((n, 40), n as u32), shape(&lengths));
         let parts = row_corrections(&lora, &[(0..n / 2, 0.5), (n / 2..n - 1, 2.0)]);
         let mut passed = Vec::new();
-        for (caches, (fast, parts)) in caches.iter_mut().zip([(true, &parts), (false, &parts), (true, &none)]) {
+        for (caches, (fast, parts)) in caches.iter_mut().zip([(true, &parts), (false, &parts), (true, &none)])
+        {
             let mut keys: Vec<_> = caches.iter_mut().collect();
             let run = if fast { answer_layer } else { answer_layer_portable };
             passed.push(run(&x, &layer, parts, (&shape, &mut keys)).unwrap().to_vec2::<f32>().unwrap());

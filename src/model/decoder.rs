@@ -52,14 +52,14 @@ pub struct LoraRows<'a> {
 pub struct KvCache {
     layers: Vec<CachedKeys>,
     n_tokens: usize,
-    kv_width: usize,
+    head_dim: usize,
 }
 
 impl KvCache {
     /// Nothing read yet.
     pub fn new(config: &ModelConfig) -> Self {
-        let kv_width = config.n_kv_heads * config.head_dim;
-        Self { layers: vec![CachedKeys::default(); config.n_layers], n_tokens: 0, kv_width }
+        let layers = vec![CachedKeys::default(); config.n_layers];
+        Self { layers, n_tokens: 0, head_dim: config.head_dim }
     }
 
     /// Tokens read so far.
@@ -70,7 +70,7 @@ impl KvCache {
     /// Forgets everything after the first `n_tokens`.
     pub fn truncate(&mut self, n_tokens: usize) {
         self.n_tokens = self.n_tokens.min(n_tokens);
-        self.layers.iter_mut().for_each(|l| l.truncate(self.n_tokens * self.kv_width));
+        self.layers.iter_mut().for_each(|l| l.truncate(self.n_tokens * self.head_dim));
     }
 }
 

@@ -16,22 +16,42 @@ const FEW_ROWS: usize = 4;
 /// Registers of an output that are summed at one time.
 const COLUMNS: usize = 4;
 
-/// Keys (rotated) and values of one sequence in one layer, rows (n, kv heads · dim).
+/// Keys and values of one sequence in one layer, those of each key head by themselves: they are read one after another.
 #[derive(Debug, Clone, Default)]
 pub struct CachedKeys {
+    heads: Vec<CachedHead>,
+}
+
+/// Keys (n, dim), rotated, and values (n, dim) of a key head.
+#[derive(Debug, Clone, Default)]
+struct CachedHead {
     k: Vec<f32>,
     v: Vec<f32>,
 }
 
 impl CachedKeys {
     fn len(&self, shape: &AttentionShape) -> usize {
-        self.k.len() / shape.kv_width()
+        self.heads.first().map_or(0, |head| head.k.len() / shape.head_dim)
     }
 
-    /// Forgets all rows after the first `n_values` values.
+    /// Forgets all rows after the first; `n_values` is how many values of a head that leaves.
     pub fn truncate(&mut self, n_values: usize) {
-        self.k.truncate(n_values);
-        self.v.truncate(n_values);
+        for head in &mut self.heads {
+            head.k.truncate(n_values);
+            head.v.truncate(n_values);
+        }
+    }
+
+    /// Adds the keys and values of `n` rows.
+    fn add(&mut self, qkv: &[f32], n: usize, shape: &AttentionShape) {
+        let (first, rows) = (self.len(shape), (n, shape.head_dim, shape.width()));
+        self.heads.resize_with(shape.n_kv_heads, CachedHead::default);
+        for (i, head) in self.heads.iter_mut().enumerate() {
+            let old = head.k.len();
+            gather(&qkv[shape.key_column(i)..], rows, &mut head.k);
+            gather(&qkv[shape.value_column(i)..], rows, &mut head.v);
+            turn_rows(shape, &mut head.k[old..], (shape.head_dim, first), Turn::Forward);
+        }
     }
 }
 
@@ -52,15 +72,10 @@ pub(in crate::kernels) fn attend_rows(
     shape: &AttentionShape,
     caches: &mut [&mut CachedKeys],
 ) -> Vec<f32> {
-    let (dim, kv_width, width) = (shape.head_dim, shape.kv_width(), shape.width());
+    let (dim, width) = (shape.head_dim, shape.width());
     let mut start = 0;
     for (cache, &n) in caches.iter_mut().zip(&shape.lengths) {
-        let (first, old) = (cache.len(shape), cache.k.len());
-        gather(&qkv[start * width + shape.key_column(0)..], (n, kv_width, width), &mut cache.k);
-        gather(&qkv[start * width + shape.value_column(0)..], (n, kv_width, width), &mut cache.v);
-        for (i, row) in cache.k[old..].chunks_exact_mut(kv_width).enumerate() {
-            row.chunks_exact_mut(dim).for_each(|head| shape.rope.turn(head, first + i, Turn::Forward));
-        }
+        cache.add(&qkv[start * width..], n, shape);
         start += n;
     }
     let caches: Vec<&CachedKeys> = caches.iter().map(|c| &**c).collect();
@@ -93,14 +108,13 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
     let mut queries = Vec::with_capacity(n * dim);
     gather(q, (n, dim, shape.width()), &mut queries);
     turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
-    let offset = head / shape.group() * dim;
+    let CachedHead { k, v } = &cache.heads[head / shape.group()];
     let mut out = vec![0.0; n * dim];
     if n <= FEW_ROWS {
-        let keys = Keys { k: &cache.k[offset..], v: &cache.v[offset..], stride: shape.kv_width() };
         let mut scores = vec![0.0; total];
         for (i, (q, out)) in queries.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
             let scores = &mut scores[..=first + i];
-            dispatch(AttendRow { q, scale: shape.scale(), keys, scores, out });
+            dispatch(AttendRow { q, scale: shape.scale(), k, v, scores, out });
         }
         return out;
     }
@@ -110,31 +124,24 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
         let visible = first + to;
         let scores = &mut scores[..(to - from) * visible];
         let rows = View::new(&queries[from * dim..to * dim], to - from, dim);
-        let keys = View::strided(&cache.k[offset..], (visible, dim), shape.kv_width());
+        let keys = View::new(k, visible, dim);
         Product::new(rows, keys.t()).scaled(shape.scale()).on_one_thread().write(scores, visible);
         for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
             softmax(row, first + from + i + 1);
         }
-        let values = View::strided(&cache.v[offset..], (visible, dim), shape.kv_width());
+        let values = View::new(v, visible, dim);
         let product = Product::new(View::new(scores, to - from, visible), values).on_one_thread();
         product.write(&mut out[from * dim..], dim);
     }
     out
 }
 
-/// Keys and values of one head, whose rows start `stride` values apart.
-#[derive(Clone, Copy)]
-struct Keys<'a> {
-    k: &'a [f32],
-    v: &'a [f32],
-    stride: usize,
-}
-
-/// One query: its output `out` (dim), which sees as many keys as there are `scores`.
+/// One query: its output `out` (dim), which sees as many keys (n, dim) and values (n, dim) as there are `scores`.
 struct AttendRow<'a> {
     q: &'a [f32],
     scale: f32,
-    keys: Keys<'a>,
+    k: &'a [f32],
+    v: &'a [f32],
     scores: &'a mut [f32],
     out: &'a mut [f32],
 }
@@ -144,11 +151,11 @@ impl WithSimd for AttendRow<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { q, scale, keys, scores, out } = self;
+        let Self { q, scale, k, v, scores, out } = self;
         let dim = q.len();
         let (wide, rest) = S::as_simd_f32s(q);
-        for (score, k) in scores.iter_mut().zip(keys.k.chunks(keys.stride)) {
-            let (wide_k, rest_k) = S::as_simd_f32s(&k[..dim]);
+        for (score, k) in scores.iter_mut().zip(k.chunks_exact(dim)) {
+            let (wide_k, rest_k) = S::as_simd_f32s(k);
             let mut sum = simd.splat_f32s(0.0);
             for (&q, &k) in wide.iter().zip(wide_k) {
                 sum = simd.mul_add_f32s(q, k, sum);
@@ -163,25 +170,30 @@ impl WithSimd for AttendRow<'_> {
         for (i, out) in wide.chunks_mut(COLUMNS).enumerate() {
             let at = i * COLUMNS * S::F32_LANES;
             if let Ok(out) = <&mut [S::f32s; COLUMNS]>::try_from(&mut *out) {
-                *out = mixed::<S, COLUMNS>(simd, scores, keys, at);
+                *out = mixed::<S, COLUMNS>(simd, scores, (v, dim), at);
             } else {
                 for (j, out) in out.iter_mut().enumerate() {
-                    [*out] = mixed::<S, 1>(simd, scores, keys, at + j * S::F32_LANES);
+                    [*out] = mixed::<S, 1>(simd, scores, (v, dim), at + j * S::F32_LANES);
                 }
             }
         }
         let at = dim - rest.len();
         for (j, out) in rest.iter_mut().enumerate() {
-            *out = scores.iter().zip(keys.v.chunks(keys.stride)).map(|(p, v)| p * v[at + j]).sum();
+            *out = scores.iter().zip(v.chunks_exact(dim)).map(|(p, v)| p * v[at + j]).sum();
         }
     }
 }
 
-/// `N` registers of the mean of the values, from a column on, each weighed by its score.
+/// `N` registers of the mean of values (n, dim), from a column on, each weighed by its score.
 #[inline(always)]
-fn mixed<S: Simd, const N: usize>(simd: S, scores: &[f32], keys: Keys, at: usize) -> [S::f32s; N] {
+fn mixed<S: Simd, const N: usize>(
+    simd: S,
+    scores: &[f32],
+    (v, dim): (&[f32], usize),
+    at: usize,
+) -> [S::f32s; N] {
     let mut sums = [simd.splat_f32s(0.0); N];
-    for (&p, v) in scores.iter().zip(keys.v.chunks(keys.stride)) {
+    for (&p, v) in scores.iter().zip(v.chunks_exact(dim)) {
         let (p, (v, _)) = (simd.splat_f32s(p), S::as_simd_f32s(&v[at..at + N * S::F32_LANES]));
         for (sum, &v) in sums.iter_mut().zip(v) {
             *sum = simd.mul_add_f32s(p, v, *sum);
