@@ -7,10 +7,10 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::blocks::by_rows;
-use super::bytes::Bytes;
 use super::cpu::{Level, is_fast, level, values, with_values};
 use super::elementwise::{dot, short_dot, vectorised};
 use super::matmul::{Product, View};
+use super::narrow::Narrow;
 use super::packed::{Onto, Packed, Rows, Tiles};
 
 /// Rows up to which reading the weight once, row by row, beats a packed product.
@@ -22,8 +22,8 @@ pub struct FrozenLinear {
     /// (out, in)
     dims: (usize, usize),
     weight: Weight,
-    /// In bytes, once it was read for a few rows.
-    bytes: Arc<OnceLock<Bytes>>,
+    /// In few bits, once it was read for a few rows.
+    narrow: Arc<OnceLock<Narrow>>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl FrozenLinear {
         }
         let (packed, dims) = (PackedWeight::new(&weight)?, weight.dims2()?);
         let weight = Weight::Packed(Arc::new(packed));
-        Ok(Self { dims, weight, bytes: Arc::default() })
+        Ok(Self { dims, weight, narrow: Arc::default() })
     }
 
     /// Leaves a weight (out, in) as it is: one whose rows are also looked up, as the embedding's.
@@ -75,7 +75,7 @@ impl FrozenLinear {
         let weight = weight.detach().contiguous()?;
         let in_tiles = level() == Level::Amx && is_fast(&[&weight]);
         let packed = in_tiles.then(|| PackedWeight::new(&weight)).transpose()?.map(Arc::new);
-        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed), bytes: Arc::default() })
+        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed), narrow: Arc::default() })
     }
 
     /// (out, in) of the weight.
@@ -119,7 +119,7 @@ impl FrozenLinear {
         }
     }
 
-    /// `x Wᵀ` for `x` (n, in), for answering: no gradient, and a few rows are multiplied by the weight in bytes.
+    /// `x Wᵀ` for `x` (n, in), for answering: no gradient, and a few rows are multiplied by the weight in few bits.
     pub fn answer(&self, x: &Tensor) -> Result<Tensor> {
         let n = x.dim(0)?;
         if !is_fast(&[x]) {
@@ -131,16 +131,16 @@ impl FrozenLinear {
 
     /// The same for `n` rows in a slice.
     pub(super) fn answer_rows(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
-        if !(1..=THIN_ROWS).contains(&n) || !Bytes::fits(self.dims.1) {
+        if !(1..=THIN_ROWS).contains(&n) || !Narrow::fits(self.dims.1) {
             return self.rows(x, n);
         }
-        let bytes = if let Some(made) = self.bytes.get() {
+        let narrow = if let Some(made) = self.narrow.get() {
             made
         } else {
-            let made = self.in_bytes()?;
-            self.bytes.get_or_init(|| made)
+            let made = self.in_few_bits()?;
+            self.narrow.get_or_init(|| made)
         };
-        Ok(bytes.multiply(x, n))
+        Ok(narrow.multiply(x, n))
     }
 
     /// `x Wᵀ` for `n` rows.
@@ -154,13 +154,13 @@ impl FrozenLinear {
         }
     }
 
-    fn in_bytes(&self) -> Result<Bytes> {
+    fn in_few_bits(&self) -> Result<Narrow> {
         let d_in = self.dims.1;
         match &self.weight {
             Weight::Rows(weight, _) => with_values(weight, |w| {
-                Ok(Bytes::new(self.dims, |row, to| to.copy_from_slice(&w[row * d_in..(row + 1) * d_in])))
+                Ok(Narrow::new(self.dims, |row, to| to.copy_from_slice(&w[row * d_in..(row + 1) * d_in])))
             }),
-            Weight::Packed(packed) => Ok(Bytes::new(self.dims, |row, to| {
+            Weight::Packed(packed) => Ok(Narrow::new(self.dims, |row, to| {
                 packed.forward.column(row, to);
             })),
         }

@@ -175,19 +175,21 @@ fn a_layer_without_corrections_passes_the_gradient_on() {
     );
 }
 
-/// Corrections of rows of a stack each, with matrices of their own.
+/// For each range of rows, the corrections of all projections and what they are multiplied by.
 fn row_corrections<'a>(
     lora: &'a [(Corrected, Tensor, Tensor)],
-    rows: &[(Range<usize>, f64)],
+    ranges: &[(Range<usize>, f64)],
 ) -> RowCorrections<'a> {
-    let mut parts = RowCorrections::default();
-    for ((stack, start, _), a, b) in lora {
-        for (rows, scaling) in rows {
-            let corrections = vec![Correction { start: *start, a, b }];
-            parts[*stack].push(CorrectedRows { rows: rows.clone(), corrections, scaling: *scaling });
-        }
-    }
-    parts
+    std::array::from_fn(|stack| {
+        let own = || lora.iter().filter(move |((of, ..), ..)| *of == stack);
+        let corrections = || own().map(|((_, start, _), a, b)| Correction { start: *start, a, b }).collect();
+        let part = |(rows, scaling): &(Range<usize>, f64)| CorrectedRows {
+            rows: rows.clone(),
+            corrections: corrections(),
+            scaling: *scaling,
+        };
+        ranges.iter().map(part).collect()
+    })
 }
 
 #[test]

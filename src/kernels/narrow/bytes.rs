@@ -1,23 +1,17 @@
-//! How is a weight read when there are only a few rows to multiply?
+//! How is a weight read in 8 bits?
 //!
-//! Writing token by token reads every weight for a single row, so memory's pace decides. Here a weight is a byte: value =
-//! offset + scale · byte, with a scale and an offset for every 32 values of a row. What came quantised with as many values
-//! to a scale, `Q4_1` and `Q8_0` among them, is on that grid already and loses nothing but the last digit; other weights are
-//! off by a 500th of their block's span at most. Sums are float32.
+//! What came quantised in blocks of 32 values, `Q8_0` among them, is on that grid already and loses nothing but the last
+//! digit; other weights are off by a 500th of their block's span at most.
 
 use rayon::prelude::*;
 
-use super::blocks::by_rows;
-use super::elementwise::{folded, vectorised};
-
-/// Values that share a scale.
-const BLOCK: usize = 32;
-/// Weights that one thread takes at a time, about.
-const SHARE: usize = 1 << 17;
+use super::{BLOCK, outputs};
+use crate::kernels::blocks::by_rows;
+use crate::kernels::elementwise::{folded, vectorised};
 
 /// A weight (out, in) in bytes.
 #[derive(Debug)]
-pub(super) struct Bytes {
+pub(in crate::kernels) struct Bytes {
     values: Vec<u8>,
     /// Of each block: scale and offset.
     grids: Vec<[f32; 2]>,
@@ -26,13 +20,8 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    /// Whether rows of that width can be kept so.
-    pub(super) fn fits(width: usize) -> bool {
-        width > 0 && width.is_multiple_of(BLOCK)
-    }
-
     /// Of a weight (out, in), of which `row` writes the values of one output.
-    pub(super) fn new(dims: (usize, usize), row: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+    pub(super) fn new(dims: (usize, usize), row: &(impl Fn(usize, &mut [f32]) + Sync)) -> Self {
         let (d_out, d_in) = dims;
         let (mut values, mut grids) = (vec![0; d_out * d_in], vec![[0.0; 2]; d_out * d_in / BLOCK]);
         let rows = values.par_chunks_mut(d_in).zip(grids.par_chunks_mut(d_in / BLOCK)).enumerate();
@@ -49,9 +38,8 @@ impl Bytes {
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
         let d_in = self.width;
-        let outputs = (SHARE / d_in).max(1);
-        let shares =
-            self.values.par_chunks(outputs * d_in).zip(self.grids.par_chunks(outputs * d_in / BLOCK));
+        let own = outputs(d_in) * d_in;
+        let shares = self.values.par_chunks(own).zip(self.grids.par_chunks(own / BLOCK));
         let of = |(values, grids): (&[u8], &[[f32; 2]])| {
             let mut sums = vec![0.0; values.len() / d_in * n];
             few_rows(x, (values, grids), &mut sums, d_in);
@@ -173,7 +161,9 @@ mod tests {
     }
 
     fn bytes(weight: &[f32], dims: (usize, usize)) -> Bytes {
-        Bytes::new(dims, |row, to| to.copy_from_slice(&weight[row * dims.1..(row + 1) * dims.1]))
+        Bytes::new(dims, &|row: usize, to: &mut [f32]| {
+            to.copy_from_slice(&weight[row * dims.1..(row + 1) * dims.1])
+        })
     }
 
     fn kept(bytes: &Bytes) -> Vec<f32> {
