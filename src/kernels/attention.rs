@@ -6,6 +6,7 @@
 //! FlashAttention, Dao et al. 2022).
 
 mod cached;
+mod few;
 mod task;
 
 use std::sync::Arc;

@@ -44,7 +44,8 @@ impl Narrow {
     }
 }
 
-/// Outputs that one thread takes at a time.
-fn outputs(d_in: usize) -> usize {
-    (SHARE / d_in).max(1)
+/// Outputs that one thread takes at a time: as many shares for each, of the same size.
+fn outputs((d_out, d_in): (usize, usize)) -> usize {
+    let n_shares = (d_out * d_in).div_ceil(SHARE).next_multiple_of(rayon::current_num_threads().max(1));
+    d_out.div_ceil(n_shares).max(1)
 }

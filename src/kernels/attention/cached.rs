@@ -1,36 +1,33 @@
 //! How do new tokens look at those that were read before?
 
 use candle_core::{Result, Tensor};
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::AttentionShape;
+use super::few::few_rows;
 use super::task::{ROWS, gather, softmax, turn_rows};
-use crate::kernels::cpu::{dispatch, with_values};
-use crate::kernels::elementwise::{exp_and_sum, max_of};
+use crate::kernels::cpu::with_values;
 use crate::kernels::matmul::{Product, View};
 use crate::kernels::rope::Turn;
 
-/// New rows up to which one after another beats a product.
+/// New rows of a sequence up to which one after another beats a product.
 const FEW_ROWS: usize = 4;
-/// Registers of an output that are summed at one time.
-const COLUMNS: usize = 4;
 
 /// Keys and values of one sequence in one layer, those of each key head by themselves: they are read one after another.
 #[derive(Debug, Clone, Default)]
 pub struct CachedKeys {
-    heads: Vec<CachedHead>,
+    pub(super) heads: Vec<CachedHead>,
 }
 
 /// Keys (n, dim), rotated, and values (n, dim) of a key head.
 #[derive(Debug, Clone, Default)]
-struct CachedHead {
-    k: Vec<f32>,
-    v: Vec<f32>,
+pub(super) struct CachedHead {
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
 }
 
 impl CachedKeys {
-    fn len(&self, shape: &AttentionShape) -> usize {
+    pub(super) fn len(&self, shape: &AttentionShape) -> usize {
         self.heads.first().map_or(0, |head| head.k.len() / shape.head_dim)
     }
 
@@ -79,6 +76,9 @@ pub(in crate::kernels) fn attend_rows(
         start += n;
     }
     let caches: Vec<&CachedKeys> = caches.iter().map(|c| &**c).collect();
+    if shape.lengths.iter().all(|&n| n <= FEW_ROWS) {
+        return few_rows(qkv, shape, &caches);
+    }
     let mut starts = Vec::new();
     let mut at = 0;
     for (i, &n) in shape.lengths.iter().enumerate() {
@@ -110,14 +110,6 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
     turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
     let CachedHead { k, v } = &cache.heads[head / shape.group()];
     let mut out = vec![0.0; n * dim];
-    if n <= FEW_ROWS {
-        let mut scores = vec![0.0; total];
-        for (i, (q, out)) in queries.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
-            let scores = &mut scores[..=first + i];
-            dispatch(AttendRow { q, scale: shape.scale(), k, v, scores, out });
-        }
-        return out;
-    }
     let mut scores = vec![0.0; ROWS.min(n) * total];
     for from in (0..n).step_by(ROWS) {
         let to = (from + ROWS).min(n);
@@ -134,70 +126,4 @@ fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head):
         product.write(&mut out[from * dim..], dim);
     }
     out
-}
-
-/// One query: its output `out` (dim), which sees as many keys (n, dim) and values (n, dim) as there are `scores`.
-struct AttendRow<'a> {
-    q: &'a [f32],
-    scale: f32,
-    k: &'a [f32],
-    v: &'a [f32],
-    scores: &'a mut [f32],
-    out: &'a mut [f32],
-}
-
-impl WithSimd for AttendRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { q, scale, k, v, scores, out } = self;
-        let dim = q.len();
-        let (wide, rest) = S::as_simd_f32s(q);
-        for (score, k) in scores.iter_mut().zip(k.chunks_exact(dim)) {
-            let (wide_k, rest_k) = S::as_simd_f32s(k);
-            let mut sum = simd.splat_f32s(0.0);
-            for (&q, &k) in wide.iter().zip(wide_k) {
-                sum = simd.mul_add_f32s(q, k, sum);
-            }
-            let rest: f32 = rest.iter().zip(rest_k).map(|(q, k)| q * k).sum();
-            *score = scale * (simd.reduce_sum_f32s(sum) + rest);
-        }
-        let shift = max_of(scores);
-        let inverse = 1.0 / exp_and_sum(scores, shift);
-        scores.iter_mut().for_each(|score| *score *= inverse);
-        let (wide, rest) = S::as_mut_simd_f32s(out);
-        for (i, out) in wide.chunks_mut(COLUMNS).enumerate() {
-            let at = i * COLUMNS * S::F32_LANES;
-            if let Ok(out) = <&mut [S::f32s; COLUMNS]>::try_from(&mut *out) {
-                *out = mixed::<S, COLUMNS>(simd, scores, (v, dim), at);
-            } else {
-                for (j, out) in out.iter_mut().enumerate() {
-                    [*out] = mixed::<S, 1>(simd, scores, (v, dim), at + j * S::F32_LANES);
-                }
-            }
-        }
-        let at = dim - rest.len();
-        for (j, out) in rest.iter_mut().enumerate() {
-            *out = scores.iter().zip(v.chunks_exact(dim)).map(|(p, v)| p * v[at + j]).sum();
-        }
-    }
-}
-
-/// `N` registers of the mean of values (n, dim), from a column on, each weighed by its score.
-#[inline(always)]
-fn mixed<S: Simd, const N: usize>(
-    simd: S,
-    scores: &[f32],
-    (v, dim): (&[f32], usize),
-    at: usize,
-) -> [S::f32s; N] {
-    let mut sums = [simd.splat_f32s(0.0); N];
-    for (&p, v) in scores.iter().zip(v.chunks_exact(dim)) {
-        let (p, (v, _)) = (simd.splat_f32s(p), S::as_simd_f32s(&v[at..at + N * S::F32_LANES]));
-        for (sum, &v) in sums.iter_mut().zip(v) {
-            *sum = simd.mul_add_f32s(p, v, *sum);
-        }
-    }
-    sums
 }

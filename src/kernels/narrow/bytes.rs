@@ -38,7 +38,7 @@ impl Bytes {
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
         let d_in = self.width;
-        let own = outputs(d_in) * d_in;
+        let own = outputs((self.values.len() / d_in, d_in)) * d_in;
         let shares = self.values.par_chunks(own).zip(self.grids.par_chunks(own / BLOCK));
         let of = |(values, grids): (&[u8], &[[f32; 2]])| {
             let mut sums = vec![0.0; values.len() / d_in * n];

@@ -15,6 +15,9 @@ const STEPS: u16 = 15;
 /// How far from a whole number of steps a value may be, in steps: they differ by rounding.
 const OFF: f32 = 0.01;
 
+/// The largest value of a block on the left becomes this.
+const LARGEST: f32 = 32_767.0;
+
 /// A weight (out, in) in 4 bits.
 #[derive(Debug)]
 pub(in crate::kernels) struct Nibbles {
@@ -33,7 +36,7 @@ struct Pair {
 }
 
 /// The same piece of a row on the left.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Left {
     /// Both halves of the first block, then of the second.
     values: [[i16; 16]; 4],
@@ -68,14 +71,16 @@ impl Nibbles {
 
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let left: Vec<Left> = x.as_chunks::<{ 2 * BLOCK }>().0.iter().map(left_of).collect();
+        let mut left = vec![Left::default(); n * self.width];
+        round(x, &mut left);
         let rows: Vec<&[Left]> = left.chunks_exact(self.width).collect();
         let of = |pairs: &[Pair]| {
             let mut sums = vec![0.0; pairs.len() / self.width * n];
             few_rows(&rows, pairs, &mut sums);
             sums
         };
-        let share = outputs(2 * BLOCK * self.width) * self.width;
+        let dims = (self.pairs.len() / self.width, 2 * BLOCK * self.width);
+        let share = outputs(dims) * self.width;
         let parts: Vec<Vec<f32>> = self.pairs.par_chunks(share).map(of).collect();
         by_rows(&parts, n)
     }
@@ -117,22 +122,28 @@ fn grid_of(values: &[f32; BLOCK]) -> Option<(f32, f32, f32)> {
     })
 }
 
-/// A piece of a row, rounded.
-fn left_of(x: &[f32; 2 * BLOCK]) -> Left {
-    let mut left = Left { values: [[0; 16]; 4], scales: [[0.0; 8]; 2], sums: [0.0; 4] };
-    for (i, block) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-        let size = folded(block.map(f32::abs), f32::max);
-        let (scale, steps) = (size / 32_767.0, if size > 0.0 { 32_767.0 / size } else { 0.0 });
-        let mut sum = 0;
-        for (j, value) in block.iter().enumerate() {
-            let rounded = (value * steps).round() as i16;
-            left.values[2 * i + j / 16][j % 16] = rounded;
-            sum += i32::from(rounded);
+vectorised! {
+    /// Rounds rows, piece by piece.
+    fn round<'a>(x: &'a [f32], left: &'a mut [Left]) -> () {
+        // 1.5 · 2^23: adding it leaves the nearest whole number in the lowest bits.
+        const ROUND: f32 = 12_582_912.0;
+        for (left, blocks) in left.iter_mut().zip(x.as_chunks::<BLOCK>().0.as_chunks::<2>().0) {
+            for (i, block) in blocks.iter().enumerate() {
+                let size = folded(block.map(f32::abs), |a, b| if b > a { b } else { a });
+                let (scale, steps) = (size / LARGEST, if size > 0.0 { LARGEST / size } else { 0.0 });
+                let mut whole = [0_i32; BLOCK];
+                for j in 0..BLOCK {
+                    whole[j] = block[j].mul_add(steps, ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+                }
+                for j in 0..16 {
+                    left.values[2 * i][j] = whole[j] as i16;
+                    left.values[2 * i + 1][j] = whole[j + 16] as i16;
+                }
+                left.scales[i] = [scale; 8];
+                left.sums[2 + i] = whole.iter().sum::<i32>() as f32 * scale;
+            }
         }
-        left.scales[i] = [scale; 8];
-        left.sums[2 + i] = sum as f32 * scale;
     }
-    left
 }
 
 /// Each output's weights times all rows: (outputs, n).
@@ -310,8 +321,8 @@ mod tests {
     fn vectors_give_what_the_plain_loop_gives() {
         let (d_out, d_in) = (5, 256);
         let kept = nibbles(&quantised(d_out * d_in, 15.0), (d_out, d_in)).unwrap();
-        let left: Vec<Left> =
-            noise(2 * d_in).collect::<Vec<_>>().as_chunks::<64>().0.iter().map(left_of).collect();
+        let mut left = vec![Left::default(); 2 * kept.width];
+        round(&noise(2 * d_in).collect::<Vec<_>>(), &mut left);
         let rows: Vec<&[Left]> = left.chunks_exact(kept.width).collect();
         for rows in [&rows[..1], &rows[..]] {
             let (mut fast, mut plain) = (vec![0.0; d_out * rows.len()], vec![1.0; d_out * rows.len()]);

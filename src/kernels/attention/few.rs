@@ -1,0 +1,180 @@
+//! How do a few new tokens look at what was read before?
+//!
+//! Written token by token, memory's pace decides: each key head's cache is read once for all query heads of its group, in
+//! spans that threads share out among themselves, and what comes of the spans is put together afterwards (as in
+//! Flash-Decoding, Dao et al. 2023).
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::AttentionShape;
+use super::cached::CachedKeys;
+use super::task::{gather, turn_rows};
+use crate::kernels::cpu::dispatch;
+use crate::kernels::elementwise::{exp_and_sum, max_of};
+use crate::kernels::rope::Turn;
+
+/// Keys of a span, at most. The number of threads has no say, so that the sums do not depend on it.
+const SPAN: usize = 192;
+/// Queries that read the keys together.
+const TOGETHER: usize = 3;
+/// Registers of an output that are summed at one time.
+const COLUMNS: usize = 4;
+
+/// A row of a sequence and a key head, and a part of the keys that the row sees.
+struct Task<'a> {
+    row: usize,
+    kv_head: usize,
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+/// What a span has for a query: the largest score, the sum of exponentials, and the values so weighed (dim).
+struct Part {
+    largest: f32,
+    sum: f32,
+    values: Vec<f32>,
+}
+
+/// Attention of all rows `qkv` (n, width), whose keys are in the caches already: (n, heads · dim).
+pub(super) fn few_rows(qkv: &[f32], shape: &AttentionShape, caches: &[&CachedKeys]) -> Vec<f32> {
+    let (dim, width, q_width) = (shape.head_dim, shape.width(), shape.q_width());
+    let mut tasks = Vec::new();
+    let mut queries = Vec::with_capacity(qkv.len() / width * q_width);
+    let mut row = 0;
+    for (cache, &n) in caches.iter().zip(&shape.lengths) {
+        let first = cache.len(shape) - n;
+        gather(&qkv[row * width..], (n, q_width, width), &mut queries);
+        turn_rows(shape, &mut queries[row * q_width..], (q_width, first), Turn::Forward);
+        for seen in first + 1..=first + n {
+            let span = seen.div_ceil(seen.div_ceil(SPAN)) * dim;
+            for (kv_head, head) in cache.heads.iter().enumerate() {
+                let spans = head.k[..seen * dim].chunks(span).zip(head.v[..seen * dim].chunks(span));
+                tasks.extend(spans.map(|(k, v)| Task { row, kv_head, k, v }));
+            }
+            row += 1;
+        }
+    }
+    let group = shape.group() * dim;
+    let of = |task: &Task| {
+        let own = &queries[task.row * q_width + task.kv_head * group..][..group];
+        own.chunks(TOGETHER * dim).flat_map(|q| parts(q, shape, task)).collect::<Vec<Part>>()
+    };
+    let found: Vec<Vec<Part>> = tasks.par_iter().map(of).collect();
+    let mut out = vec![0.0; queries.len()];
+    let of_group = tasks.iter().zip(&found).collect::<Vec<_>>();
+    for spans in of_group.chunk_by(|(a, _), (b, _)| (a.row, a.kv_head) == (b.row, b.kv_head)) {
+        let Some((task, _)) = spans.first() else { continue };
+        let out = &mut out[task.row * q_width + task.kv_head * group..][..group];
+        for (g, out) in out.chunks_exact_mut(dim).enumerate() {
+            join(spans.iter().map(|(_, parts)| &parts[g]), out);
+        }
+    }
+    out
+}
+
+/// The parts of some queries (up to [`TOGETHER`], dim).
+fn parts(q: &[f32], shape: &AttentionShape, task: &Task) -> Vec<Part> {
+    let (dim, scale) = (shape.head_dim, shape.scale());
+    if q.len() == TOGETHER * dim {
+        return dispatch(Span::<TOGETHER> { q, dim, scale, k: task.k, v: task.v }).into();
+    }
+    q.chunks(dim).flat_map(|q| dispatch(Span::<1> { q, dim, scale, k: task.k, v: task.v })).collect()
+}
+
+/// Puts the parts of a query together.
+fn join<'a>(parts: impl Iterator<Item = &'a Part> + Clone, out: &mut [f32]) {
+    let largest = parts.clone().map(|part| part.largest).fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for part in parts {
+        let weight = (part.largest - largest).exp();
+        sum += weight * part.sum;
+        out.iter_mut().zip(&part.values).for_each(|(out, value)| *out += weight * value);
+    }
+    out.iter_mut().for_each(|out| *out /= sum);
+}
+
+/// `M` queries (M, dim) and the keys and values (n, dim) of a span.
+struct Span<'a, const M: usize> {
+    q: &'a [f32],
+    dim: usize,
+    scale: f32,
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl<const M: usize> WithSimd for Span<'_, M> {
+    type Output = [Part; M];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [Part; M] {
+        let (dim, n) = (self.dim, self.k.len() / self.dim);
+        let mut scores: [Vec<f32>; M] = std::array::from_fn(|_| vec![0.0; n]);
+        let queries: [_; M] = std::array::from_fn(|m| S::as_simd_f32s(&self.q[m * dim..(m + 1) * dim]));
+        for (i, k) in self.k.chunks_exact(dim).enumerate() {
+            let (wide, rest) = S::as_simd_f32s(k);
+            for ((wide_q, rest_q), scores) in queries.iter().zip(&mut scores) {
+                let mut sum = simd.splat_f32s(0.0);
+                for (&q, &k) in wide_q.iter().zip(wide) {
+                    sum = simd.mul_add_f32s(q, k, sum);
+                }
+                let rest: f32 = rest_q.iter().zip(rest).map(|(q, k)| q * k).sum();
+                scores[i] = self.scale * (simd.reduce_sum_f32s(sum) + rest);
+            }
+        }
+        let mut sizes = [(0.0, 0.0); M];
+        for (scores, size) in scores.iter_mut().zip(&mut sizes) {
+            let largest = max_of(scores);
+            *size = (largest, exp_and_sum(scores, largest));
+        }
+        let mut values: [Vec<f32>; M] = std::array::from_fn(|_| vec![0.0; dim]);
+        let n_wide = dim / S::F32_LANES;
+        for at in (0..n_wide).step_by(COLUMNS) {
+            if at + COLUMNS <= n_wide {
+                self.mix::<S, COLUMNS>(simd, &scores, at * S::F32_LANES, &mut values);
+            } else {
+                for at in at..n_wide {
+                    self.mix::<S, 1>(simd, &scores, at * S::F32_LANES, &mut values);
+                }
+            }
+        }
+        for at in n_wide * S::F32_LANES..dim {
+            for (scores, values) in scores.iter().zip(&mut values) {
+                values[at] = scores.iter().zip(self.v.chunks_exact(dim)).map(|(p, v)| p * v[at]).sum();
+            }
+        }
+        let mut sizes = sizes.into_iter();
+        values.map(|values| {
+            let (largest, sum) = sizes.next().unwrap_or_default();
+            Part { largest, sum, values }
+        })
+    }
+}
+
+impl<const M: usize> Span<'_, M> {
+    /// `N` registers of the values, from a column on, added up with each query's weights.
+    #[inline(always)]
+    fn mix<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        weights: &[Vec<f32>; M],
+        at: usize,
+        values: &mut [Vec<f32>; M],
+    ) {
+        let mut sums = [[simd.splat_f32s(0.0); N]; M];
+        let weights: [&[f32]; M] = std::array::from_fn(|m| weights[m].as_slice());
+        for (i, v) in self.v.chunks_exact(self.dim).enumerate() {
+            let (v, _) = S::as_simd_f32s(&v[at..at + N * S::F32_LANES]);
+            for (weights, sums) in weights.iter().zip(&mut sums) {
+                let weight = simd.splat_f32s(weights[i]);
+                for (sum, &v) in sums.iter_mut().zip(v) {
+                    *sum = simd.mul_add_f32s(weight, v, *sum);
+                }
+            }
+        }
+        for (sums, values) in sums.iter().zip(values) {
+            let (to, _) = S::as_mut_simd_f32s(&mut values[at..at + N * S::F32_LANES]);
+            to.copy_from_slice(sums);
+        }
+    }
+}
