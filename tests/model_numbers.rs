@@ -144,7 +144,7 @@ fn divergence(a: &[f32], b: &[f32]) -> f64 {
     log_probs.map(|(a, b)| a.exp() * (a - b)).sum()
 }
 
-/// Read one by one, tokens meet the weights in bytes; read together, in float32.
+/// Read one by one, tokens meet the weights in 4 or 8 bits; read together, in float32.
 #[test]
 fn a_text_read_token_by_token_has_the_distributions_of_one_read_at_once() {
     let Some(decoder) = decoder() else { return };

@@ -91,7 +91,9 @@ fn join<'a>(parts: impl Iterator<Item = &'a Part> + Clone, out: &mut [f32]) {
         sum += weight * part.sum;
         out.iter_mut().zip(&part.values).for_each(|(out, value)| *out += weight * value);
     }
-    out.iter_mut().for_each(|out| *out /= sum);
+    for out in out.iter_mut() {
+        *out /= sum;
+    }
 }
 
 /// `M` queries (M, dim) and the keys and values (n, dim) of a span.

@@ -162,7 +162,7 @@ mod tests {
 
     fn bytes(weight: &[f32], dims: (usize, usize)) -> Bytes {
         Bytes::new(dims, &|row: usize, to: &mut [f32]| {
-            to.copy_from_slice(&weight[row * dims.1..(row + 1) * dims.1])
+            to.copy_from_slice(&weight[row * dims.1..(row + 1) * dims.1]);
         })
     }
 

@@ -109,11 +109,12 @@ vectorised! {
 fn grid_of(values: &[f32; BLOCK]) -> Option<(f32, f32, f32)> {
     let low = folded(*values, |a, b| if b < a { b } else { a });
     let high = folded(*values, |a, b| if b > a { b } else { a });
-    if low >= high {
-        // One value only, or none that is a number.
-        return (low == high).then_some((0.0, low, 0.0));
+    let span = high - low;
+    if span <= 0.0 {
+        // One value only; what is no number is no value.
+        return values.iter().all(|&value| value <= low).then_some((0.0, low, 0.0));
     }
-    (1..=STEPS).rev().map(|n| f32::from(n) / (high - low)).find_map(|steps| {
+    (1..=STEPS).rev().map(|n| f32::from(n) / span).find_map(|steps| {
         let is_off = values.map(|value| {
             let at = (value - low) * steps;
             if (at - (at + 0.5).floor()).abs() < OFF { 0.0 } else { 1.0 }
@@ -185,16 +186,16 @@ fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
             let left = &row[k];
             for i in 0..2 {
                 let halves = [2 * i, 2 * i + 1];
-                for j in 0..8 {
+                for (j, product) in products.iter_mut().enumerate() {
                     let of = |at: usize, half: usize| {
                         i32::from(values[half][at]) * i32::from(left.values[half][at])
                     };
                     let whole: i32 = halves.iter().map(|&half| of(2 * j, half) + of(2 * j + 1, half)).sum();
-                    products[j] = (whole as f32).mul_add(pair.grids[i] * left.scales[i][j], products[j]);
+                    *product = (whole as f32).mul_add(pair.grids[i] * left.scales[i][j], *product);
                 }
             }
-            for j in 0..4 {
-                offsets[j] = pair.grids[j].mul_add(left.sums[j], offsets[j]);
+            for ((offset, &grid), &sum) in offsets.iter_mut().zip(&pair.grids).zip(&left.sums) {
+                *offset = grid.mul_add(sum, *offset);
             }
         }
     }
@@ -208,6 +209,7 @@ fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
 /// The same with AVX2, whose multiplication of 16-bit numbers the compiler does not find by itself.
 #[cfg(target_arch = "x86_64")]
 mod vectors {
+    #[allow(clippy::wildcard_imports, reason = "the names say where they come from")]
     use std::arch::x86_64::*;
 
     use pulp::bytemuck::cast;
@@ -282,7 +284,7 @@ mod tests {
         (1..=n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
     }
 
-    /// A weight as Q4_1 has it: `levels` steps of another length in each block, not all of them used.
+    /// A weight as `Q4_1` has it: `levels` steps of another length in each block, not all of them used.
     fn quantised(n: usize, levels: f32) -> Vec<f32> {
         let at = |(i, v): (usize, f32)| {
             let block = (i / BLOCK) as f32;
