@@ -8,15 +8,19 @@ use rayon::prelude::*;
 
 use super::{BLOCK, outputs};
 use crate::kernels::blocks::by_rows;
+use crate::kernels::cpu::{Level, level};
 use crate::kernels::elementwise::{folded, vectorised};
 
 /// Steps from a block's smallest value to its largest, at most.
 const STEPS: u16 = 15;
-/// How far from a whole number of steps a value may be, in steps: they differ by rounding.
-const OFF: f32 = 0.01;
-
 /// The largest value of a block on the left becomes this.
 const LARGEST: f32 = 32_767.0;
+
+/// How far from a whole number of steps a value may be, in steps. They differ by rounding, which is coarser where weights
+/// are kept in bfloat16.
+fn tolerance() -> f32 {
+    if level() == Level::Amx { 0.1 } else { 0.01 }
+}
 
 /// A weight (out, in) in 4 bits.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Nibbles {
         let kept = |(i, pairs): (usize, &mut [Pair])| {
             let mut own = vec![0.0; d_in];
             row(i, &mut own);
-            put(&own, pairs)
+            put(&own, pairs, tolerance())
         };
         // Most that cannot be kept so are found out by their first row.
         let first = kept((0, pairs.get_mut(..width)?));
@@ -88,11 +92,11 @@ impl Nibbles {
 
 vectorised! {
     /// Finds the whole numbers of a row; whether there are such for every block.
-    fn put<'a>(row: &'a [f32], pairs: &'a mut [Pair]) -> bool {
+    fn put<'a>(row: &'a [f32], pairs: &'a mut [Pair], tolerance: f32) -> bool {
         for (pair, blocks) in pairs.iter_mut().zip(row.as_chunks::<BLOCK>().0.as_chunks::<2>().0) {
             *pair = Pair::default();
             for (i, block) in blocks.iter().enumerate() {
-                let Some((scale, offset, steps)) = grid_of(block) else { return false };
+                let Some((scale, offset, steps)) = grid_of(block, tolerance) else { return false };
                 (pair.grids[i], pair.grids[2 + i]) = (scale, offset);
                 for j in 0..16 {
                     let at = |value: f32| ((value - offset) * steps + 0.5) as u16;
@@ -106,7 +110,7 @@ vectorised! {
 
 /// Scale, offset, and steps to one, under which all values of a block are whole.
 #[inline(always)]
-fn grid_of(values: &[f32; BLOCK]) -> Option<(f32, f32, f32)> {
+fn grid_of(values: &[f32; BLOCK], tolerance: f32) -> Option<(f32, f32, f32)> {
     let low = folded(*values, |a, b| if b < a { b } else { a });
     let high = folded(*values, |a, b| if b > a { b } else { a });
     let span = high - low;
@@ -117,7 +121,7 @@ fn grid_of(values: &[f32; BLOCK]) -> Option<(f32, f32, f32)> {
     (1..=STEPS).rev().map(|n| f32::from(n) / span).find_map(|steps| {
         let is_off = values.map(|value| {
             let at = (value - low) * steps;
-            if (at - (at + 0.5).floor()).abs() < OFF { 0.0 } else { 1.0 }
+            if (at - (at + 0.5).floor()).abs() < tolerance { 0.0 } else { 1.0 }
         });
         (folded(is_off, |a, b| a + b) < 0.5).then_some((1.0 / steps, low, steps))
     })
@@ -131,7 +135,9 @@ vectorised! {
         for (left, blocks) in left.iter_mut().zip(x.as_chunks::<BLOCK>().0.as_chunks::<2>().0) {
             for (i, block) in blocks.iter().enumerate() {
                 let size = folded(block.map(f32::abs), |a, b| if b > a { b } else { a });
-                let (scale, steps) = (size / LARGEST, if size > 0.0 { LARGEST / size } else { 0.0 });
+                // What is no number must not become one.
+                let scale = size / LARGEST + 0.0 * folded(*block, |a, b| a + b);
+                let steps = if size > 0.0 { LARGEST / size } else { 0.0 };
                 let mut whole = [0_i32; BLOCK];
                 for j in 0..BLOCK {
                     whole[j] = block[j].mul_add(steps, ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
@@ -320,6 +326,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_does_not_become_one() {
+        let kept = nibbles(&quantised(3 * 128, 15.0), (3, 128)).unwrap();
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut x = vec![0.5; 128];
+            x[70] = value;
+            assert!(kept.multiply(&x, 1).iter().all(|y| y.is_nan()));
+        }
+    }
+
+    #[test]
     fn vectors_give_what_the_plain_loop_gives() {
         let (d_out, d_in) = (5, 256);
         let kept = nibbles(&quantised(d_out * d_in, 15.0), (d_out, d_in)).unwrap();
@@ -339,7 +355,7 @@ mod tests {
         let (mut weight, dims) = (quantised(10 * 128, 15.0), (10, 128));
         assert!(nibbles(&weight, dims).is_some());
         assert!(nibbles(&weight[..10 * 96], (10, 96)).is_none(), "a row of three blocks");
-        weight[9 * 128 + 50] += 0.004;
+        weight[9 * 128 + 50] += 0.04;
         assert!(nibbles(&weight, dims).is_none(), "one value between two steps");
         weight[9 * 128 + 50] = f32::NAN;
         assert!(nibbles(&weight, dims).is_none(), "one value that is no number");
