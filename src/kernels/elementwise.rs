@@ -3,6 +3,9 @@
 /// A block worth handing to another thread, in values.
 pub(super) const BLOCK: usize = 1 << 13;
 
+/// 1.5 · 2^23: adding it leaves the nearest whole number, which then stands in the lowest bits.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
 /// Declares functions that are compiled once for each instruction set, the machine's best one being
 /// chosen when they are called. Plain loops in them become vector code.
 ///
@@ -40,8 +43,6 @@ pub(super) use vectorised;
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
 pub(super) fn exp(x: f32) -> f32 {
-    // 1.5 · 2^23: adding it leaves the nearest whole number, which then stands in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     let x = if x > -87.3 { x } else { -87.3 };
     let x = if x < 88.3 { x } else { 88.3 };
     let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);

@@ -10,6 +10,8 @@ mod nibbles;
 use bytes::Bytes;
 use nibbles::Nibbles;
 
+use super::elementwise::folded;
+
 /// Values that share a scale.
 const BLOCK: usize = 32;
 /// Weights that one thread takes at a time, about.
@@ -48,4 +50,41 @@ impl Narrow {
 fn outputs((d_out, d_in): (usize, usize)) -> usize {
     let n_shares = (d_out * d_in).div_ceil(SHARE).next_multiple_of(rayon::current_num_threads().max(1));
     d_out.div_ceil(n_shares).max(1)
+}
+
+/// The smallest and the largest value of a block.
+#[inline(always)]
+fn ends_of(values: &[f32; BLOCK]) -> (f32, f32) {
+    let low = folded(*values, |a, b| if b < a { b } else { a });
+    (low, folded(*values, |a, b| if b > a { b } else { a }))
+}
+
+#[cfg(test)]
+mod tests {
+    /// Numbers that look random, from nought to below 1.
+    pub(super) fn noise(n: usize) -> impl Iterator<Item = f32> {
+        (1..=n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
+    }
+
+    /// For one row to four, products must be those of the weight (out, in), but for what `allowed` makes of the sum of the
+    /// sizes of a product's terms.
+    pub(super) fn check_products(
+        multiply: impl Fn(&[f32], usize) -> Vec<f32>,
+        weight: &[f32],
+        (d_out, d_in): (usize, usize),
+        allowed: impl Fn(f64) -> f64,
+    ) {
+        for n in 1..=4 {
+            let x: Vec<f32> = noise(n * d_in).map(|v| 2.0 * v - 1.0).collect();
+            let y = multiply(&x, n);
+            assert_eq!(y.len(), n * d_out);
+            for (i, value) in y.iter().enumerate() {
+                let (x, w) = (&x[i / d_out * d_in..], &weight[i % d_out * d_in..]);
+                let terms = || x.iter().zip(w).take(d_in).map(|(x, w)| f64::from(x * w));
+                let (exact, size): (f64, f64) = (terms().sum(), terms().map(f64::abs).sum());
+                let off = (f64::from(*value) - exact).abs();
+                assert!(off < allowed(size), "{n} rows, {i}: {value} for {exact}");
+            }
+        }
+    }
 }

@@ -145,10 +145,9 @@ impl<const M: usize> WithSimd for Span<'_, M> {
                 values[at] = scores.iter().zip(self.v.chunks_exact(dim)).map(|(p, v)| p * v[at]).sum();
             }
         }
-        let mut sizes = sizes.into_iter();
-        values.map(|values| {
-            let (largest, sum) = sizes.next().unwrap_or_default();
-            Part { largest, sum, values }
+        std::array::from_fn(|m| {
+            let (largest, sum) = sizes[m];
+            Part { largest, sum, values: std::mem::take(&mut values[m]) }
         })
     }
 }

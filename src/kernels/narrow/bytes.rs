@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, outputs};
+use super::{BLOCK, ends_of, outputs};
 use crate::kernels::blocks::by_rows;
 use crate::kernels::elementwise::{folded, vectorised};
 
@@ -68,8 +68,7 @@ vectorised! {
 /// with nought on the grid and 127 steps up to the largest size.
 #[inline(always)]
 fn grid_of(values: &[f32; BLOCK]) -> [f32; 2] {
-    let low = folded(*values, |a, b| if b < a { b } else { a });
-    let high = folded(*values, |a, b| if b > a { b } else { a });
+    let (low, high) = ends_of(values);
     let even = low.abs().max(high.abs()) / 127.0;
     let (full, even) = ([(high - low) / 255.0, low], [even, -128.0 * even]);
     if off_by(values, even) < off_by(values, full) { even } else { full }
@@ -153,12 +152,8 @@ fn sum(lanes: [f32; BLOCK]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{check_products, noise};
     use super::*;
-
-    /// Numbers that look random, from nought to below 1.
-    fn noise(n: usize) -> impl Iterator<Item = f32> {
-        (1..=n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
-    }
 
     fn bytes(weight: &[f32], dims: (usize, usize)) -> Bytes {
         Bytes::new(dims, &|row: usize, to: &mut [f32]| {
@@ -200,16 +195,7 @@ mod tests {
         let bytes = bytes(&weight, (d_out, d_in));
         let kept = kept(&bytes);
         assert!(weight.iter().zip(&kept).all(|(a, b)| (a - b).abs() <= 0.5 / 255.0 + 1e-6));
-        for n in 1..=4 {
-            let x: Vec<f32> = noise(n * d_in).map(|v| 2.0 * v - 1.0).collect();
-            let y = bytes.multiply(&x, n);
-            assert_eq!(y.len(), n * d_out);
-            for (i, value) in y.iter().enumerate() {
-                let (x, w) = (&x[i / d_out * d_in..], &kept[i % d_out * d_in..]);
-                let exact: f32 = x.iter().zip(w).take(d_in).map(|(x, w)| x * w).sum();
-                assert!((value - exact).abs() < 1e-4, "{n} rows, {i}: {value} for {exact}");
-            }
-        }
+        check_products(|x, n| bytes.multiply(x, n), &kept, (d_out, d_in), |_| 1e-4);
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, outputs};
+use super::{BLOCK, ends_of, outputs};
 use crate::kernels::blocks::by_rows;
 use crate::kernels::cpu::{Level, level};
-use crate::kernels::elementwise::{folded, vectorised};
+use crate::kernels::elementwise::{ROUND, folded, vectorised};
 
 /// Steps from a block's smallest value to its largest, at most.
 const STEPS: u16 = 15;
@@ -111,8 +111,7 @@ vectorised! {
 /// Scale, offset, and steps to one, under which all values of a block are whole.
 #[inline(always)]
 fn grid_of(values: &[f32; BLOCK], tolerance: f32) -> Option<(f32, f32, f32)> {
-    let low = folded(*values, |a, b| if b < a { b } else { a });
-    let high = folded(*values, |a, b| if b > a { b } else { a });
+    let (low, high) = ends_of(values);
     let span = high - low;
     if span <= 0.0 {
         // One value only; what is no number is no value.
@@ -130,8 +129,6 @@ fn grid_of(values: &[f32; BLOCK], tolerance: f32) -> Option<(f32, f32, f32)> {
 vectorised! {
     /// Rounds rows, piece by piece.
     fn round<'a>(x: &'a [f32], left: &'a mut [Left]) -> () {
-        // 1.5 · 2^23: adding it leaves the nearest whole number in the lowest bits.
-        const ROUND: f32 = 12_582_912.0;
         for (left, blocks) in left.iter_mut().zip(x.as_chunks::<BLOCK>().0.as_chunks::<2>().0) {
             for (i, block) in blocks.iter().enumerate() {
                 let size = folded(block.map(f32::abs), |a, b| if b > a { b } else { a });
@@ -283,12 +280,8 @@ mod vectors {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{check_products, noise};
     use super::*;
-
-    /// Numbers that look random, from nought to below 1.
-    fn noise(n: usize) -> impl Iterator<Item = f32> {
-        (1..=n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
-    }
 
     /// A weight as `Q4_1` has it: `levels` steps of another length in each block, not all of them used.
     fn quantised(n: usize, levels: f32) -> Vec<f32> {
@@ -310,18 +303,7 @@ mod tests {
         for levels in [15.0, 11.0, 1.0, 0.0] {
             let weight = quantised(d_out * d_in, levels);
             let kept = nibbles(&weight, (d_out, d_in)).unwrap();
-            for n in 1..=4 {
-                let x: Vec<f32> = noise(n * d_in).map(|v| 2.0 * v - 1.0).collect();
-                let y = kept.multiply(&x, n);
-                assert_eq!(y.len(), n * d_out);
-                for (i, value) in y.iter().enumerate() {
-                    let (x, w) = (&x[i / d_out * d_in..], &weight[i % d_out * d_in..]);
-                    let terms = || x.iter().zip(w).take(d_in).map(|(x, w)| f64::from(x * w));
-                    let (exact, size): (f64, f64) = (terms().sum(), terms().map(f64::abs).sum());
-                    let off = (f64::from(*value) - exact).abs();
-                    assert!(off < 2e-5 * size + 1e-6, "{n} rows, {i}: {value} for {exact}");
-                }
-            }
+            check_products(|x, n| kept.multiply(x, n), &weight, (d_out, d_in), |size| 2e-5 * size + 1e-6);
         }
     }
 
