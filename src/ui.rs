@@ -66,8 +66,11 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Reach {
 fn too_small(theme: &Theme, area: Rect, buf: &mut Buffer) {
     let (w, h) = SMALLEST;
     let line = format!("lorascope needs {w}x{h}; this terminal is {}x{}", area.width, area.height);
-    let line = Line::from(span(cut(&line, area.width as usize), theme.text()));
-    put(&line, area, area.height / 2, buf);
+    let lines = wrap(&line, area.width as usize);
+    let first = area.height.saturating_sub(lines.len() as u16) / 2;
+    for (row, line) in (first..area.height).zip(lines) {
+        put(&Line::from(span(line, theme.text())), area, row, buf);
+    }
 }
 
 fn lab(app: &App, theme: &Theme, places: &Layout, frame: &mut Frame) -> Reach {

@@ -59,6 +59,8 @@ pub struct Answer {
     pub n_prompt_tokens: usize,
     /// Tokens in the answer.
     pub n_tokens: usize,
+    /// Whether it has as many tokens as it may have: it might have gone on.
+    pub cut_off: bool,
     /// Milliseconds from the question to the first token, retrieval included.
     pub first_token_ms: f64,
     /// Milliseconds from the question to the last token.
@@ -250,6 +252,7 @@ fn write(
             passages: brief.passages.into_iter().take(brief.n_used).collect(),
             n_prompt_tokens: brief.tokens.len(),
             n_tokens: tokens.len(),
+            cut_off: tokens.len() >= desk.sampling.max_tokens,
             first_token_ms: first.unwrap_or(end),
             total_ms: if first.is_some() { last } else { end },
             step: tuned.filter(|_| brief.contender.is_tuned()).and_then(|tuned| tuned.step),

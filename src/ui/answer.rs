@@ -102,6 +102,9 @@ impl AnswerPane<'_> {
             Progress::Reading => (reading(side), theme.quiet()),
             Progress::Writing => (format!("{}▍", side.text), theme.text()),
             Progress::Answered if side.text.trim().is_empty() => ("(says nothing)".to_owned(), theme.quiet()),
+            Progress::Answered if side.answer.as_ref().is_some_and(|answer| answer.cut_off) => {
+                (format!("{} …", side.text.trim_end()), theme.text())
+            }
             Progress::Answered | Progress::Cancelled => (side.text.clone(), theme.text()),
         };
         let lines = wrap(&text, area.width as usize).into_iter().map(|line| Line::from(span(line, style)));

@@ -298,6 +298,7 @@ pub fn answer(contender: Contender, question: &str, step: Option<usize>) -> Vec<
         passages: passages.into_iter().take(n_used).collect(),
         n_prompt_tokens,
         n_tokens: text.split(' ').count() * 3 / 2,
+        cut_off: false,
         first_token_ms: n_prompt_tokens as f64 * 2.1,
         total_ms: n_prompt_tokens as f64 * 2.1 + 620.0,
         step: step.filter(|_| contender.is_tuned()),

@@ -229,6 +229,7 @@ fn answered(contender: Contender, step: Option<usize>) -> Vec<AnswerEvent> {
         passages,
         n_prompt_tokens: 141,
         n_tokens: 24,
+        cut_off: false,
         first_token_ms: 296.0,
         total_ms: 916.0,
         step,

@@ -11,7 +11,7 @@ use crate::corpus::Wording;
 use crate::error::{Error, Result};
 use crate::lab::{Contender, Cost, wilson};
 use crate::meter::Spent;
-use crate::run::{RunFolder, RunSummary, folders};
+use crate::run::{RunFolder, RunState, RunSummary, folders};
 use crate::train::{Recipe, TrainConfig};
 
 /// How many of so many.
@@ -80,7 +80,7 @@ impl Evidence {
         let mut evidence =
             Self { run: summary.name(), recipe: Some(train.recipe), about: about(train), ..Self::default() };
         if summary.step > 0 {
-            evidence.on_the_way(&RunFolder::metrics(run)?);
+            evidence.on_the_way(&RunFolder::metrics(run)?, summary.state);
         }
         for name in ["eval.json", "task.json"] {
             let path = run.join("report").join(name);
@@ -103,7 +103,8 @@ impl Evidence {
         Ok(folders(runs)?.iter().filter_map(|run| Self::read(run).ok()).collect())
     }
 
-    fn on_the_way(&mut self, metrics: &[Value]) {
+    /// What was measured on a run's way: what it took so far, and, of a run that came to its end, what it left.
+    pub(super) fn on_the_way(&mut self, metrics: &[Value], state: RunState) {
         let last = |event: &str| metrics.iter().rev().find(|line| line["event"] == event);
         if let Some(n_trainable) = last("started").and_then(|line| line["n_trainable"].as_u64()) {
             self.weights = Some((n_trainable as usize, 0));
@@ -113,7 +114,7 @@ impl Evidence {
             Some(Spent { seconds, cpu_seconds: line["cpu_s"].as_f64(), joules: line["energy_j"].as_f64() })
         };
         self.training = last("checkpoint").and_then(spent).or_else(|| metrics.iter().rev().find_map(spent));
-        let Some(eval) = last("eval") else { return };
+        let Some(eval) = last("eval").filter(|_| state == RunState::Completed) else { return };
         let unseen = (&eval["recall"]["unseen"], &eval["asked"]["unseen"]);
         if let (Some(share), Some(n)) = (unseen.0.as_f64(), unseen.1.as_u64().filter(|n| *n > 0)) {
             self.unseen.insert(Contender::Tuned, Share::of(share, n as usize));

@@ -1,8 +1,11 @@
 //! Does each verdict follow from its rule?
 
+use serde_json::json;
+
 use super::*;
 use crate::lab::{Answering, Contender, Cost, IndexingCost};
 use crate::meter::Spent;
+use crate::run::RunState;
 use crate::train::Recipe;
 
 fn spent(seconds: f64) -> Spent {
@@ -123,4 +126,27 @@ fn training_is_paid_back_by_shorter_prompts_or_never() {
     assert_eq!(verdict(&[with(answers(10.0, 5.0), 110.0)], Claim::Money), Some(Borne::Depends));
     assert_eq!(verdict(std::slice::from_ref(&run), Claim::Update), Some(Borne::Held));
     assert_eq!(verdict(&[with(answers(1.0, 1.0), 2.0)], Claim::Update), Some(Borne::Depends));
+}
+
+#[test]
+fn a_run_on_its_way_bears_out_nothing_yet() {
+    let eval = |step, share, perplexity| {
+        json!({"event": "eval", "step": step, "recall": {"unseen": share}, "asked": {"unseen": 24},
+               "general_perplexity": perplexity})
+    };
+    let checkpoint = json!({"event": "checkpoint", "step": 20, "elapsed_s": 60.0, "cpu_s": 110.0});
+    let metrics = [eval(0, 0.0, 28.0), checkpoint, eval(20, 0.25, 29.0)];
+    let known = |state| {
+        let mut evidence = Evidence::default();
+        evidence.on_the_way(&metrics, state);
+        evidence
+    };
+    for state in [RunState::Running, RunState::Unfinished, RunState::Cancelled, RunState::Failed] {
+        let evidence = known(state);
+        assert_eq!((evidence.unseen.len(), evidence.general), (0, None), "{state:?}");
+        assert!(evidence.training.is_some(), "what it took is known");
+    }
+    let ended = known(RunState::Completed);
+    assert_eq!(ended.unseen[&Contender::Tuned], share(6, 24));
+    assert_eq!(ended.general, Some([28.0, 29.0]));
 }
