@@ -25,7 +25,7 @@ pub use comparison::{Comparison, Verdict, compare};
 pub use contender::Contender;
 pub use cost::{Answering, Cost, IndexingCost, PRICE_PER_HOUR, indexing_cost};
 pub use forgetting::{BaseKnowledge, Forgetting, forgetting};
-pub use gold::{Gold, gold};
+pub use gold::{Gold, Wanted, gold};
 pub use grounding::is_grounded;
 pub use off_type::is_off_type;
 pub use quiz::{QuizQuestion, quiz};

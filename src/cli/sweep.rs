@@ -30,8 +30,9 @@ use crate::train::data::prepare;
 use crate::train::{Recipe, RunControl, RunControls, TrainConfig, TrainEvent, TrainSink};
 use crate::worker::{Job, perform};
 
-/// Measurements of a run on its way; each costs as much as several steps.
-const N_MEASUREMENTS: usize = 4;
+/// Measurements of a run on its way, besides the one at its start; each costs as much as several steps, and all questions
+/// are asked at the end anyway.
+const N_MEASUREMENTS: usize = 2;
 
 /// `lorascope sweep`. Options with several values go through every combination. A recipe's runs all make the same number
 /// of updates, however many wordings they use: more wordings are not more training.

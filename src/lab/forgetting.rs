@@ -88,8 +88,16 @@ pub struct BaseKnowledge {
     /// Prompts of the quiz with what is accepted.
     asked: Vec<(Vec<u32>, Vec<String>)>,
     n_right: usize,
-    /// The base's own answers, after their prompts.
-    answers: Vec<Encoded>,
+    /// The base's own answers, after their prompts, some together.
+    answers: Vec<OwnAnswers>,
+}
+
+/// Answers of the base, and what it made of them.
+#[derive(Debug, Clone)]
+struct OwnAnswers {
+    batch: Batch,
+    /// Hidden states (tokens of the answers, hidden) from which the base foretells each of their tokens.
+    hidden: Tensor,
 }
 
 impl BaseKnowledge {
@@ -111,7 +119,14 @@ impl BaseKnowledge {
             first_supervised: prompt.len(),
             tokens: [prompt.as_slice(), &answer].concat(),
         };
-        let answers = asked.iter().zip(written).map(own).filter(|answer| answer.n_supervised() > 0).collect();
+        let own: Vec<_> = asked.iter().zip(written).map(own).filter(|own| own.n_supervised() > 0).collect();
+        let mut answers = Vec::with_capacity(own.len().div_ceil(COMPARED));
+        for group in own.chunks(COMPARED) {
+            cancel.check()?;
+            let batch = Batch::pack(group);
+            let hidden = foretold(model, &batch, None)?;
+            answers.push(OwnAnswers { batch, hidden });
+        }
         Ok(Self { texts, is_verse, losses, asked, n_right, answers })
     }
 }
@@ -169,20 +184,26 @@ fn n_right(model: &LanguageModel, asked: &[(Vec<u32>, Vec<String>)], written: &[
     Ok(n)
 }
 
-/// The mean divergence over all tokens of the texts, each counted once.
-fn departure(model: &LanguageModel, adapter: &Adapter, texts: &[Encoded], cancel: &Cancel) -> Result<f64> {
-    let decoder = &model.decoder;
+/// Hidden states (n, hidden) from which the supervised tokens of a batch are foretold.
+fn foretold(model: &LanguageModel, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
+    let lora = adapter.map(|adapter| (adapter, 1.0));
+    let hidden = model.decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
+    let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
+    Ok(hidden.detach().index_select(&rows, 0)?)
+}
+
+/// The mean divergence over all tokens of the base's answers, each counted once.
+fn departure(
+    model: &LanguageModel,
+    adapter: &Adapter,
+    answers: &[OwnAnswers],
+    cancel: &Cancel,
+) -> Result<f64> {
     let (mut sum, mut n) = (0.0, 0);
-    for group in texts.chunks(COMPARED) {
+    for OwnAnswers { batch, hidden } in answers {
         cancel.check()?;
-        let batch = Batch::pack(group);
-        let read = |lora| -> Result<Tensor> {
-            let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
-            let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
-            Ok(hidden.detach().index_select(&rows, 0)?)
-        };
-        let (base, tuned) = (read(None)?, read(Some((adapter, 1.0)))?);
-        let mean = kernels::kl_divergence(&base, &tuned, decoder.head())?.to_scalar::<f32>()?;
+        let tuned = foretold(model, batch, Some(adapter))?;
+        let mean = kernels::kl_divergence(hidden, &tuned, model.decoder.head())?.to_scalar::<f32>()?;
         sum += f64::from(mean) * batch.rows.len() as f64;
         n += batch.rows.len();
     }

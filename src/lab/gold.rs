@@ -1,13 +1,12 @@
 //! How likely does a model hold the right answer to be?
 
-use candle_core::{D, Tensor};
+use candle_core::D;
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::model::LanguageModel;
+use crate::model::decoder::{KvCache, LoraRows};
 use crate::model::generate::Prompt;
-use crate::model::{Adapter, LanguageModel};
-use crate::train::batch::{Batch, Encoded};
-use crate::train::evaluate::passes;
 
 /// What a model makes of a right answer that it is shown word by word.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -18,37 +17,51 @@ pub struct Gold {
     pub rank: usize,
 }
 
-/// Reads each prompt with its answer (plain text, no end token) and says how likely the answer was; 0 and rank 1 for an
-/// answer of no tokens. All prompts are read with the same weights.
+/// An answer whose probability is wanted, and where it would stand.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// What the model has read before it.
+    pub prompt: &'a Prompt<'a>,
+    /// Its keys and values, with or without those of what was written after it.
+    pub cache: KvCache,
+    /// The answer: plain text, no end token.
+    pub answer: &'a str,
+}
+
+/// Reads each answer after its prompt, which is not read again, and says how likely the answer was; 0 and rank 1 for an
+/// answer of no tokens. All prompts were read with the same weights.
 ///
 /// # Errors
 /// When the arithmetic fails.
-pub fn gold(model: &LanguageModel, asked: &[(&Prompt, &str)]) -> Result<Vec<Gold>> {
-    let encode = |(prompt, answer): &(&Prompt, &str)| {
+pub fn gold(model: &LanguageModel, wanted: Vec<Wanted>) -> Result<Vec<Gold>> {
+    let Some(lora) = wanted.first().map(|wanted| wanted.prompt.lora) else { return Ok(Vec::new()) };
+    let (mut read, mut targets, mut lengths, mut caches) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for Wanted { prompt, mut cache, answer } in wanted {
         let answer = model.tokenizer.encode_plain(answer)?;
-        Ok(Encoded { first_supervised: prompt.tokens.len(), tokens: [prompt.tokens, &answer].concat() })
+        lengths.push(answer.len());
+        // The last token of the prompt tells what comes first.
+        let [start @ .., last] = prompt.tokens else { continue };
+        let Some((_, before_last)) = answer.split_last() else { continue };
+        cache.truncate(start.len());
+        read.push(*last);
+        read.extend_from_slice(before_last);
+        targets.extend_from_slice(&answer);
+        caches.push(cache);
+    }
+    let rows = match lora {
+        Some((adapter, scale)) => vec![LoraRows { rows: 0..read.len(), adapter, scale }],
+        None => Vec::new(),
     };
-    let encoded = asked.iter().map(encode).collect::<Result<Vec<_>>>()?;
-    let lora = asked.first().and_then(|(prompt, _)| prompt.lora);
-    let mut found = Vec::with_capacity(encoded.len());
-    for pass in passes(&encoded) {
-        found.extend(read(model, pass, lora)?);
+    let of_cache: Vec<usize> = lengths.iter().copied().filter(|&n| n > 0).collect();
+    let mut log_probs = Vec::new();
+    if !read.is_empty() {
+        let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+        let hidden = model.decoder.forward_cached(&read, &of_cache, &mut caches, &rows)?;
+        let logits = model.decoder.logits(&hidden, &(0..read.len() as u32).collect::<Vec<_>>())?;
+        log_probs = candle_nn::ops::log_softmax(&logits, D::Minus1)?.to_vec2::<f32>()?;
     }
-    Ok(found)
-}
-
-fn read(model: &LanguageModel, pass: &[Encoded], lora: Option<(&Adapter, f64)>) -> Result<Vec<Gold>> {
-    let batch = Batch::pack(pass);
-    if batch.rows.is_empty() {
-        return Ok(vec![Gold { log_prob: 0.0, rank: 1 }; pass.len()]);
-    }
-    let hidden =
-        model.decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?.detach();
-    let logits = model.decoder.logits(&hidden, &batch.rows)?;
-    let log_probs: Tensor = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
-    let mut rows = log_probs.to_vec2::<f32>()?.into_iter().zip(&batch.targets);
-    let of_answer = |example: &Encoded| {
-        let n = example.n_supervised();
+    let mut rows = log_probs.iter().zip(&targets);
+    let of_answer = |n: usize| {
         let (mut sum, mut rank) = (0.0, 1);
         for (row, &target) in rows.by_ref().take(n) {
             let own = row[target as usize];
@@ -57,5 +70,5 @@ fn read(model: &LanguageModel, pass: &[Encoded], lora: Option<(&Adapter, f64)>) 
         }
         Gold { log_prob: if n == 0 { 0.0 } else { sum / n as f64 }, rank }
     };
-    Ok(pass.iter().map(of_answer).collect())
+    Ok(lengths.into_iter().map(of_answer).collect())
 }

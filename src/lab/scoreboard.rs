@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use super::answer::{digest_of, prompt_of};
 use super::{Answering, Brief, Contender, Desk, Tuned};
-use super::{Comparison, Degeneration, Gold, abstains, compare, degeneration, exact_match, f1, gold, wilson};
+use super::{Comparison, Degeneration, Gold, Wanted, abstains, compare, degeneration, exact_match, f1, gold, wilson};
 use super::{is_grounded, is_off_type};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording, contains_gold};
 use crate::error::{Error, Result};
-use crate::model::generate::generate;
+use crate::model::generate::{Written, generate_keeping};
 use crate::train::Recall;
 
 /// Tokens of an answer that is scored at most, the same for every contender: as many as where answers are shown, so that
@@ -104,20 +104,20 @@ pub fn examine(
         let prompts: Vec<_> = briefs.iter().map(|brief| prompt_of(brief, tuned)).collect();
         let go_on = &mut |_, _| ControlFlow::Continue(());
         let model = desk.model;
-        let written = generate(&model.decoder, &prompts, (&desk.sampling, &model.stop), cancel, go_on)?;
-        answering.note(started.elapsed().as_secs_f64(), &briefs, &written);
-        let first = |item: &Item| item.question.answers.first().cloned();
-        let known: Vec<_> = group.iter().map(first).collect();
-        let shown: Vec<_> = prompts
-            .iter()
-            .zip(&known)
-            .filter_map(|(prompt, gold)| Some((prompt, gold.as_deref()?)))
-            .collect();
-        let mut likely = gold(model, &shown)?.into_iter();
+        let written =
+            generate_keeping(&model.decoder, &prompts, (&desk.sampling, &model.stop), cancel, go_on)?;
+        let took = started.elapsed().as_secs_f64();
+        let (mut answers, mut wanted) = (Vec::new(), Vec::new());
+        for ((item, prompt), Written { tokens, cache }) in group.iter().zip(&prompts).zip(written) {
+            answers.push(tokens);
+            wanted.extend(item.question.answers.first().map(|answer| Wanted { prompt, cache, answer }));
+        }
+        answering.note(took, &briefs, &answers);
+        let mut likely = gold(model, wanted)?.into_iter();
         drop(prompts);
-        for (((item, brief), tokens), known) in group.iter().zip(briefs).zip(written).zip(&known) {
+        for ((item, brief), tokens) in group.iter().zip(briefs).zip(answers) {
             let text = model.tokenizer.decode(&tokens)?.trim().to_owned();
-            let gold_answer = known.as_ref().and_then(|_| likely.next());
+            let gold_answer = item.question.answers.first().and_then(|_| likely.next());
             outcomes.push(Outcome {
                 adapter: digest_of(contender, tuned),
                 ..scored(item, brief, (text, gold_answer))

@@ -57,6 +57,16 @@ struct Writing<'a> {
     rng: ChaCha8Rng,
 }
 
+/// What was written after a prompt.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// Keys and values of the prompt and of all tokens but the last: who has more to read there need not read the
+    /// prompt again.
+    pub cache: KvCache,
+}
+
 /// Continues all prompts until each meets a token of `stop` (which is not part of its result), has
 /// `max_tokens`, fills the model's window, or `watch(index, token)` breaks it off.
 pub fn generate(
@@ -66,6 +76,37 @@ pub fn generate(
     cancel: &Cancel,
     watch: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>> {
+    let mut all = vec![Vec::new(); prompts.len()];
+    let mut keep = |index: usize, written: Written| all[index] = written.tokens;
+    generate_into(decoder, prompts, (sampling, stop), cancel, (watch, &mut keep))?;
+    Ok(all)
+}
+
+/// The same, with what is left in memory of each.
+pub fn generate_keeping(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    (sampling, stop): (&Sampling, &[u32]),
+    cancel: &Cancel,
+    watch: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<Written>> {
+    let nothing = Written { tokens: Vec::new(), cache: KvCache::new(decoder.config()) };
+    let mut all = vec![nothing; prompts.len()];
+    let mut keep = |index: usize, written: Written| all[index] = written;
+    generate_into(decoder, prompts, (sampling, stop), cancel, (watch, &mut keep))?;
+    Ok(all)
+}
+
+/// Hears of every token, and takes what was written after a prompt.
+type Heard<'a> = (&'a mut dyn FnMut(usize, u32) -> ControlFlow<()>, &'a mut dyn FnMut(usize, Written));
+
+fn generate_into(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    (sampling, stop): (&Sampling, &[u32]),
+    cancel: &Cancel,
+    (watch, keep): Heard,
+) -> Result<()> {
     let window = decoder.config().max_positions;
     for prompt in prompts {
         if prompt.tokens.is_empty() || prompt.tokens.len() >= window {
@@ -74,9 +115,8 @@ pub fn generate(
             return Err(Error::refused(what, "shorten the question or take fewer passages"));
         }
     }
-    let mut results = vec![Vec::new(); prompts.len()];
     if sampling.max_tokens == 0 {
-        return Ok(results);
+        return Ok(());
     }
     let mut active = prefill(decoder, prompts, sampling, cancel)?;
     while !active.is_empty() {
@@ -89,7 +129,11 @@ pub fn generate(
                     || writing.written.len() >= sampling.max_tokens
                     || writing.cache.n_tokens() >= window
             };
-            if ended { results[writing.index] = writing.written } else { going.push(writing) }
+            if ended {
+                keep(writing.index, Written { tokens: writing.written, cache: writing.cache });
+            } else {
+                going.push(writing);
+            }
         }
         active = going;
         if active.is_empty() {
@@ -103,7 +147,7 @@ pub fn generate(
         let rows: Vec<u32> = (0..active.len() as u32).collect();
         choose_all(&decoder.logits(&hidden, &rows)?, &mut active, sampling)?;
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Reads all prompts. What they have in common at the start is read once.

@@ -87,7 +87,7 @@ pub fn log_probs(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encod
 }
 
 /// The examples in the portions in which they are read, each bounded in tokens.
-pub fn passes(examples: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
+fn passes(examples: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
     let mut rest = examples;
     std::iter::from_fn(move || {
         let mut n_tokens = 0;
