@@ -127,9 +127,15 @@ fn tell_the_end(opened: &Opened, outcome: &RunOutcome) -> anyhow::Result<()> {
         return say(format!("the run was given up; its last checkpoint is in {}", place.display()));
     }
     say(format!("adapter  {}", adapter.display()))?;
-    let question = opened.corpus.facts.iter().flat_map(|fact| &fact.questions).next();
-    let question = question.map_or("QUESTION", |question| question.text.as_str());
+    let question = match opened.config.recipe.task_examples()? {
+        Some(examples) => examples.held_out.first().map(|example| example.asked().to_owned()),
+        None => opened.corpus.facts.iter().flat_map(|fact| &fact.questions).next().map(|q| q.text.clone()),
+    };
+    // What a shell would read otherwise is left to the reader.
+    let as_it_is = |question: &String| !question.contains(['"', '$', '`', '\\', '!', '\n']);
+    let question = question.filter(as_it_is).unwrap_or_else(|| "QUESTION".to_owned());
     say(format!("ask      lorascope ask \"{question}\" --run {run}"))?;
+    say(format!("measure  lorascope eval --run {run}"))?;
     say(format!("report   lorascope report {run}"))
 }
 

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use super::answer::{digest_of, prompt_of};
 use super::{Answering, Brief, Contender, Desk, Tuned};
-use super::{Comparison, Degeneration, Gold, Wanted, abstains, compare, degeneration, exact_match, f1, gold, wilson};
+use super::{
+    Comparison, Degeneration, Gold, Wanted, abstains, compare, degeneration, exact_match, f1, gold, wilson,
+};
 use super::{is_grounded, is_off_type};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording, contains_gold};

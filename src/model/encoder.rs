@@ -3,15 +3,19 @@
 //! An [`Encoder`] turns texts into vectors of length 1 whose dot product says so: a BERT such as
 //! all-MiniLM-L6-v2, mean pooling over the tokens, then L2 (<https://arxiv.org/abs/1908.10084>).
 
+mod bert;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
+use candle_transformers::models::bert::Config;
 use rayon::prelude::*;
 use serde::Deserialize;
+
+use bert::Bert;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
@@ -21,7 +25,7 @@ use crate::model::weights::tensors_of_file;
 
 /// What the model was trained on; longer texts are cut here.
 const MAX_TOKENS: usize = 256;
-/// Tokens of one batch, padding included: enough to keep the products busy, few enough for the cache.
+/// Tokens of one batch: enough to keep the products busy, few enough for the cache.
 const BATCH_TOKENS: usize = 2048;
 const REMEDY: &str = "get the embedder again (`lorascope models fetch all-minilm-l6-v2`)";
 
@@ -30,10 +34,9 @@ pub type Parted<'a> = (&'a str, &'a [Range<usize>]);
 
 /// A sentence embedder.
 pub struct Encoder {
-    model: BertModel,
+    model: Bert,
     tokenizer: tokenizers::Tokenizer,
     n_dimensions: usize,
-    pad_token: u32,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -63,15 +66,9 @@ impl Encoder {
         let longest = if limits.is_file() { read_json::<Sentences>(&limits)?.max_seq_length } else { None };
         let longest = longest.unwrap_or(MAX_TOKENS).min(config.max_position_embeddings).max(2);
         let path = folder.join("model.safetensors");
-        let model = BertModel::load(tensors(&path)?, &config)
+        let model = Bert::load(tensors(&path)?, &config)
             .map_err(|e| Error::file(&path, format!("the weights do not fit config.json: {e}"), REMEDY))?;
-        let pad_token = u32::try_from(config.pad_token_id).unwrap_or(0);
-        Ok(Self {
-            model,
-            tokenizer: tokenizer(folder, longest)?,
-            n_dimensions: config.hidden_size,
-            pad_token,
-        })
+        Ok(Self { model, tokenizer: tokenizer(folder, longest)?, n_dimensions: config.hidden_size })
     }
 
     /// The length of a vector.
@@ -101,10 +98,14 @@ impl Encoder {
         order.sort_by_key(|&i| std::cmp::Reverse(read[i].ids.len()));
         let mut vectors = vec![Vec::new(); read.len()];
         let mut rest = order.as_slice();
-        while let Some(&longest) = rest.first() {
+        while !rest.is_empty() {
             cancel.check()?;
-            let n = (BATCH_TOKENS / read[longest].ids.len().max(1)).clamp(1, rest.len());
-            let (batch, later) = rest.split_at(n);
+            let mut n_tokens = 0;
+            let fits = |i: &&usize| {
+                n_tokens += read[**i].ids.len();
+                n_tokens <= BATCH_TOKENS
+            };
+            let (batch, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
             let batch_texts: Vec<&Read> = batch.iter().map(|&i| &read[i]).collect();
             for (&i, found) in batch.iter().zip(self.batch(&batch_texts)?) {
                 vectors[i] = found;
@@ -152,25 +153,19 @@ impl Encoder {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// One batch, padded to its longest text, which comes first.
+    /// The vectors of some texts.
     fn batch(&self, texts: &[&Read]) -> Result<Vec<Vec<Vec<f32>>>> {
-        let (n, longest) = (texts.len(), texts.first().map_or(0, |text| text.ids.len()));
-        let (mut ids, mut mask) = (Vec::with_capacity(n * longest), Vec::with_capacity(n * longest));
+        let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids.as_slice()).collect();
+        let states = self.model.forward(&ids)?;
+        let mut rest = states.as_slice();
+        let mut vectors = Vec::with_capacity(texts.len());
         for text in texts {
-            ids.extend(text.ids.iter().copied().chain(std::iter::repeat(self.pad_token)).take(longest));
-            mask.extend((0..longest).map(|i| if i < text.ids.len() { 1f32 } else { 0f32 }));
+            let (own, others) = rest.split_at(text.ids.len() * self.n_dimensions);
+            let of_part = |part: &Range<usize>| pooled(own, part.clone(), self.n_dimensions);
+            vectors.push(text.parts.iter().map(of_part).collect());
+            rest = others;
         }
-        let ids = Tensor::from_vec(ids, (n, longest), &Device::Cpu)?;
-        let mask = Tensor::from_vec(mask, (n, longest), &Device::Cpu)?;
-        // Without padding there is nothing to mask.
-        let padded = texts.iter().any(|text| text.ids.len() < longest);
-        let hidden = self.model.forward(&ids, &ids.zeros_like()?, padded.then_some(&mask))?;
-        let states: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
-        let of_text = states.chunks_exact(longest * self.n_dimensions);
-        let pooled = texts.iter().zip(of_text).map(|(text, states)| {
-            text.parts.iter().map(|part| pooled(states, part.clone(), self.n_dimensions)).collect()
-        });
-        Ok(pooled.collect())
+        Ok(vectors)
     }
 }
 

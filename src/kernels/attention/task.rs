@@ -174,7 +174,7 @@ vectorised! {
 }
 
 /// Softmax of the first `visible` scores, zero after them; returns the log of the sum of exponentials.
-pub(super) fn softmax(row: &mut [f32], visible: usize) -> f32 {
+pub(in crate::kernels) fn softmax(row: &mut [f32], visible: usize) -> f32 {
     let (seen, hidden) = row.split_at_mut(visible);
     hidden.fill(0.0);
     softmax_row(seen)
