@@ -1,6 +1,6 @@
 //! What does a run look like as a picture?
 //!
-//! A [`Chart`] is plain data: curves over the steps of a run. [`svg`] and [`write_png`] draw it, in the
+//! A [`Chart`] is plain data: curves over the steps of a run, or over sizes. [`svg`] and [`write_png`] draw it, in the
 //! lab's own colours, large enough for a room. Every text that may differ between charts stands where
 //! it is measured first (title, legend, axes), never among the curves.
 
@@ -21,23 +21,42 @@ use crate::files::write_whole;
 pub use ink::Ink;
 use pen::{Canvas, Pen};
 
-/// A picture of curves over the steps of a run.
+/// A picture of curves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// What it shows.
     pub title: String,
-    /// Which run it shows.
+    /// Which run, or machine, it shows.
     pub run: String,
     /// What the vertical axis counts.
     pub unit: String,
     /// How the vertical axis runs.
     pub scale: Scale,
-    /// The end of the horizontal axis, in steps.
-    pub last_step: f64,
+    /// The horizontal axis.
+    pub along: Along,
     /// The curves, the lowest first: each covers those before it.
     pub curves: Vec<Curve>,
     /// What to say in the place of curves where there are none.
     pub remark: String,
+}
+
+/// What the horizontal axis counts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Along {
+    /// Steps of a run, from 0 to the last.
+    Steps {
+        /// The last one.
+        last: f64,
+    },
+    /// Sizes, by factors; both ends positive.
+    Sizes {
+        /// Of what.
+        what: String,
+        /// The smallest.
+        low: f64,
+        /// The largest.
+        high: f64,
+    },
 }
 
 /// One curve.
@@ -53,7 +72,7 @@ pub struct Curve {
     pub line: Line,
     /// The sign on each of its points, if there is one.
     pub marker: Option<Marker>,
-    /// (step, value), by step. Values are finite.
+    /// (step or size, value), the smallest first. Values are finite.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -155,7 +174,11 @@ impl Chart {
             .map(|curve| format!("{} {}", curve.name, curve.value))
             .collect();
         let values = if values.is_empty() { self.remark.clone() } else { values.join(", ") };
-        format!("{} over steps: {values}", self.title)
+        let over = match &self.along {
+            Along::Steps { .. } => "steps",
+            Along::Sizes { what, .. } => what,
+        };
+        format!("{} over {over}: {values}", self.title)
     }
 
     /// Whether there is no curve to draw.

@@ -8,6 +8,8 @@ mod board;
 mod charts;
 mod claims;
 mod cost;
+mod forgotten;
+mod growth;
 mod history;
 mod html;
 mod markdown;
@@ -33,6 +35,7 @@ use crate::run::RunSummary;
 use history::History;
 use scoreboard::Scoreboard;
 
+pub use growth::write_growth;
 pub use settings::command_line;
 pub use sweep::{sweep_rows, write_sweep};
 

@@ -153,7 +153,7 @@ fn a_text_read_token_by_token_has_the_distributions_of_one_read_at_once() {
         let mut cache = KvCache::new(decoder.config());
         let mut one_by_one = |&id: &u32| {
             let hidden = decoder.forward_cached(&[id], &[1], &mut [&mut cache], &[]).unwrap();
-            decoder.logits(&hidden, &[0]).unwrap().to_vec2::<f32>().unwrap().remove(0)
+            decoder.next_logits(&hidden).unwrap().to_vec2::<f32>().unwrap().remove(0)
         };
         let rows = logits(&decoder, ids, None);
         let sum: f64 = ids.iter().zip(&rows).map(|(id, row)| divergence(row, &one_by_one(id))).sum();

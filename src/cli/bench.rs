@@ -5,6 +5,7 @@ mod measure;
 mod screen;
 mod script;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -31,6 +32,9 @@ pub struct BenchArgs {
     /// LoRA rank [default: 16].
     #[arg(long, value_name = "N")]
     pub rank: Option<usize>,
+    /// The folder for pictures of `growth`.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// Kinds of work.
@@ -50,14 +54,16 @@ pub enum Work {
     Ui,
     /// What the fact board costs training: runs with it and without it, in pairs. Takes minutes.
     Board,
-    /// All of these but `board`.
+    /// How training, reading, writing and retrieval grow: with tokens, rank and documents. Takes minutes.
+    Growth,
+    /// All of these but `board` and `growth`.
     All,
 }
 
 impl Work {
     /// Whether `part` is to be measured.
     fn includes(self, part: Self) -> bool {
-        self == part || (self == Self::All && part != Self::Board)
+        self == part || (self == Self::All && !matches!(part, Self::Board | Self::Growth))
     }
 }
 
@@ -79,6 +85,12 @@ impl BenchArgs {
                 "leave them out, or measure `train`",
             ));
         }
+        if self.out.is_some() && self.work != Work::Growth {
+            return Err(Error::refused(
+                "only `growth` makes pictures",
+                "leave --out out, or measure `growth`",
+            ));
+        }
         Ok(())
     }
 }
@@ -89,6 +101,11 @@ pub fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let cancel = cancel_on_signals()?;
     let (paths, settings) = common.settings()?;
     let report = measure::all(args, (&paths, &settings), &cancel)?;
+    if let Some(out) = &args.out {
+        let machine = format!("{} kernels, {} threads", report.kernels, report.threads);
+        let files = crate::report::write_growth(out, &report.growth, &machine)?;
+        eprintln!("{} pictures in {}", files.len(), out.display());
+    }
     if common.json {
         say_json(&figures::json(&report))?;
     } else {
@@ -102,13 +119,14 @@ mod tests {
     use super::*;
 
     fn args(work: Work, rank: Option<usize>) -> BenchArgs {
-        BenchArgs { work, runs: 5, batch: None, length: None, rank }
+        BenchArgs { work, runs: 5, batch: None, length: None, rank, out: None }
     }
 
     #[test]
     fn what_takes_minutes_is_measured_where_it_is_named() {
         assert!(Work::All.includes(Work::Train) && !Work::All.includes(Work::Board));
         assert!(Work::Board.includes(Work::Board) && !Work::Board.includes(Work::Train));
+        assert!(Work::Growth.includes(Work::Growth) && !Work::All.includes(Work::Growth));
     }
 
     #[test]
@@ -117,6 +135,8 @@ mod tests {
         assert!(args(Work::Decode, None).check().is_ok());
         assert!(args(Work::All, Some(8)).check().is_ok());
         assert!(args(Work::Board, Some(8)).check().is_err(), "its runs are the recipe's");
+        let pictures = |work| BenchArgs { out: Some("out".into()), ..args(work, None) };
+        assert!(pictures(Work::Growth).check().is_ok() && pictures(Work::All).check().is_err());
         assert_eq!(
             args(Work::Train, Some(8)).shape(),
             TrainShape { batch: 4, length: 128, rank: 8 },

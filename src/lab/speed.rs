@@ -5,11 +5,13 @@
 
 mod board;
 mod decoder;
+mod growth;
 mod machine;
 mod retrieval;
 
 pub use board::{BoardCost, N_UPDATES, board};
 pub use decoder::{FLOP_FORMULA, N_DECODED, N_PROMPT, TrainShape, decode, flop_per_token, prefill, train};
+pub use growth::{Growth, answering, retrieving, training};
 pub use machine::{MEMORY_BYTES, MachinePeak, PRODUCT, machine};
 pub use retrieval::{N_TEXTS, RetrieveTimes, TEXT_TOKENS, embed, questions, retrieve, texts};
 

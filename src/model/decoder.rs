@@ -177,7 +177,13 @@ impl Decoder {
     pub fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let rows = Tensor::from_slice(rows, rows.len(), hidden.device())?;
         let hidden = hidden.index_select(&rows, 0)?;
-        among_threads(|| self.head.answer(&hidden))
+        among_threads(|| self.head.forward(&hidden))
+    }
+
+    /// Those of all rows, for writing on token by token: a few rows meet the weight in few bits. (To read a prompt is not to
+    /// wait for these: they are made at the first such row.)
+    pub fn next_logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        among_threads(|| self.head.answer(hidden))
     }
 
     fn attention_shape(&self, lengths: &[usize]) -> AttentionShape {

@@ -144,8 +144,7 @@ fn generate_into(
         let lora = lora_rows(&active.iter().map(|w| (1, w.lora)).collect::<Vec<_>>());
         let mut caches: Vec<_> = active.iter_mut().map(|w| &mut w.cache).collect();
         let hidden = decoder.forward_cached(&tokens, &lengths, &mut caches, &lora)?;
-        let rows: Vec<u32> = (0..active.len() as u32).collect();
-        choose_all(&decoder.logits(&hidden, &rows)?, &mut active, sampling)?;
+        choose_all(&decoder.next_logits(&hidden)?, &mut active, sampling)?;
     }
     Ok(())
 }

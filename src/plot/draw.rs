@@ -1,13 +1,13 @@
 //! Where does everything in a picture go?
 //!
 //! From above: title and run, what is counted, the legend (as many rows as it needs), the field of the
-//! curves, the steps.
+//! curves, the steps or sizes.
 
 use plotters::prelude::DrawingBackend;
 
 use super::axis::Axis;
 use super::pen::{Pen, Place, Side};
-use super::{Chart, Curve, Ink, Line};
+use super::{Along, Chart, Curve, Ink, Line, Scale};
 use crate::error::Result;
 
 /// Room around everything.
@@ -114,8 +114,13 @@ fn axes<DB: DrawingBackend>(chart: &Chart, below: f64, pen: &Pen<'_, DB>) -> Res
     }
     let left = MARGIN + label_width + GAP;
     let (right, bottom) = (width - MARGIN - GAP, height - MARGIN - 2.0 * SMALL - GAP);
-    let step_width = pen.width(&crate::app::words::thousands(chart.last_step as u64), SMALL)? + APART;
-    let x = Axis::steps(chart.last_step, (((right - left) / step_width) as usize).min(N_STEPS));
+    let (x, counted) = match &chart.along {
+        Along::Steps { last } => {
+            let step_width = pen.width(&crate::app::words::thousands(*last as u64), SMALL)? + APART;
+            (Axis::steps(*last, (((right - left) / step_width) as usize).min(N_STEPS)), "step")
+        }
+        Along::Sizes { what, low, high } => (Axis::of(Scale::Log { low: *low, high: *high }), what.as_str()),
+    };
     let field = Field { left, right, top: below + 24.0, bottom, x, y };
     for (value, label) in &field.y.ticks {
         let level = field.y.at(*value);
@@ -130,7 +135,7 @@ fn axes<DB: DrawingBackend>(chart: &Chart, below: f64, pen: &Pen<'_, DB>) -> Res
         pen.line(&[(x, y), (x, y + GAP / 2.0)], (Ink::Quiet, 2))?;
         pen.text(label, (x, line), Side::Middle, (Ink::Quiet, SMALL))?;
     }
-    pen.text("step", (right, line + SMALL + 4.0), Side::Left, (Ink::Quiet, SMALL))?;
+    pen.text(counted, (right, line + SMALL + 4.0), Side::Left, (Ink::Quiet, SMALL))?;
     Ok(field)
 }
 

@@ -17,7 +17,7 @@ fn chart() -> Chart {
         run: "a <run> & \"more\"".to_owned(),
         unit: "nats".to_owned(),
         scale: Scale::FromZero { top: 4.0 },
-        last_step: 100.0,
+        along: Along::Steps { last: 100.0 },
         curves: vec![
             curve("level", Ink::Quiet, Line::Dashed, &[(0.0, 3.0), (100.0, 3.0)]),
             curve("train", tuned, Line::Thick, &[(1.0, 4.0), (50.0, 1.0), (100.0, 0.5)]),
@@ -76,7 +76,7 @@ fn words_stay_words_in_an_svg() {
 
 #[test]
 fn a_chart_without_curves_says_why() {
-    let empty = Chart { curves: Vec::new(), last_step: 0.0, ..chart() };
+    let empty = Chart { curves: Vec::new(), along: Along::Steps { last: 0.0 }, ..chart() };
     let svg = svg(&empty, Shape::Narrow).unwrap();
     assert!(svg.contains("nothing yet") && !svg.contains("<polyline"));
     let dir = tempfile::tempdir().unwrap();
@@ -84,10 +84,35 @@ fn a_chart_without_curves_says_why() {
 }
 
 #[test]
+fn sizes_stand_by_factors_and_are_named() {
+    let along = Along::Sizes { what: "documents".to_owned(), low: 10.0, high: 1000.0 };
+    let sizes = curve("bm25", Ink::Valid, Line::Thick, &[(10.0, 1.0), (100.0, 2.0), (1000.0, 3.0)]);
+    let chart = Chart { along, curves: vec![sizes], ..chart() };
+    assert!(chart.told().starts_with("Loss over documents: bm25 3.00"));
+    let svg = svg(&chart, Shape::Wide).unwrap();
+    for word in ["10", "100", "1,000", "documents"] {
+        assert!(svg.lines().any(|line| line == word), "{word} is missing in {svg}");
+    }
+    let field = lines(&svg, Ink::Valid)[1].split("points=\"").nth(1).unwrap();
+    let x: Vec<f64> = field
+        .split('"')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .map(|xy| xy.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert!((x[1] - x[0] - (x[2] - x[1])).abs() < 3.0, "{x:?}");
+}
+
+#[test]
 fn a_single_point_is_drawn() {
     let one = Curve { marker: Some(Marker::Up), ..curve("one", Ink::General, Line::Thick, &[(0.0, 2.0)]) };
-    let chart =
-        Chart { curves: vec![one], last_step: 0.0, scale: Scale::Log { low: 2.0, high: 2.0 }, ..chart() };
+    let chart = Chart {
+        curves: vec![one],
+        along: Along::Steps { last: 0.0 },
+        scale: Scale::Log { low: 2.0, high: 2.0 },
+        ..chart()
+    };
     let svg = svg(&chart, Shape::Wide).unwrap();
     assert_eq!(svg.matches("<polygon").count(), 2);
 }

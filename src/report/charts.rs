@@ -5,7 +5,7 @@ use super::{Facts, History};
 use crate::app::words::{percent, short};
 use crate::corpus::Wording;
 use crate::lab::Contender;
-use crate::plot::{Chart, Curve, Ink, Line, Marker, Scale};
+use crate::plot::{Along, Chart, Curve, Ink, Line, Marker, Scale};
 
 /// Values that span more than this factor are drawn on a logarithmic scale.
 const DECADE: f64 = 10.0;
@@ -97,7 +97,7 @@ fn chart(facts: &Facts, (title, unit): (&str, &str), scale: Scale, curves: Vec<C
         run: facts.summary.name(),
         unit: unit.to_owned(),
         scale,
-        last_step: facts.history.last_step() as f64,
+        along: Along::Steps { last: facts.history.last_step() as f64 },
         curves,
         remark: "nothing was measured yet".to_owned(),
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::forgotten::Forgotten;
 use crate::corpus::Wording;
 use crate::error::{Error, Result};
 use crate::lab::{Contender, Cost, Retrieved};
@@ -45,8 +46,8 @@ pub(super) struct Scoreboard {
     scores: BTreeMap<(Contender, Wording), Score>,
     /// Who is better than whom on which questions, in words.
     pub(super) comparisons: Vec<String>,
-    /// Name and value of each measurement of what was forgotten.
-    pub(super) forgetting: Vec<(String, Value)>,
+    /// What was forgotten.
+    pub(super) forgotten: Forgotten,
     /// The digest of the adapter's weights, as every record has it.
     pub(super) adapter: Option<String>,
     /// What was checked before it was written, in words.
@@ -91,12 +92,10 @@ impl Scoreboard {
         }
         let told = |comparison: &Value| Some(comparison["words"].as_str()?.to_owned());
         let comparisons = value["comparisons"].as_array().into_iter().flatten().filter_map(told).collect();
-        let mut forgetting = Vec::new();
-        flatten("", &value["forgetting"], &mut forgetting);
         Ok(Self {
             scores,
             comparisons,
-            forgetting,
+            forgotten: Option::deserialize(&value["forgetting"])?.unwrap_or_default(),
             adapter: value["adapter"].as_str().map(str::to_owned),
             checks: Option::deserialize(&value["checks"])?.unwrap_or_default(),
             retrieval: Option::deserialize(&value["retrieval"])?,
@@ -119,16 +118,5 @@ impl Scoreboard {
     pub(super) fn wordings(&self) -> Vec<Wording> {
         let was_asked = |wording: &Wording| self.scores.keys().any(|(_, asked)| asked == wording);
         Wording::ALL.into_iter().filter(was_asked).collect()
-    }
-}
-
-/// The numbers and words in a tree of JSON, each with the way to it.
-pub(super) fn flatten(name: &str, value: &Value, into: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
-            flatten(format!("{name} {}", key.replace('_', " ")).trim(), value, into);
-        }),
-        Value::Null => {}
-        value => into.push((name.to_owned(), value.clone())),
     }
 }

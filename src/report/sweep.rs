@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::write_whole;
 use crate::lab::sweep::{Difference, Row, Share, Spread, Sweep, Variant};
 use crate::lab::{Contender, with_interval};
-use crate::plot::{Chart, Curve, Ink, Line, Marker, Scale};
+use crate::plot::{Along, Chart, Curve, Ink, Line, Marker, Scale};
 
 /// Where nothing was measured.
 const NONE: &str = "–";
@@ -198,8 +198,7 @@ fn charts(out: &Path, sweep: &Sweep) -> Result<Vec<(&'static str, Chart)>> {
         let read = folders.filter(|folder| folder.is_dir()).map(|folder| History::read(&folder));
         histories.push((&row.variant, read.collect::<Result<_>>()?));
     }
-    let last_step =
-        histories.iter().flat_map(|(_, all)| all).map(History::last_step).max().unwrap_or(1) as f64;
+    let last = histories.iter().flat_map(|(_, all)| all).map(History::last_step).max().unwrap_or(1) as f64;
     let chart = |title: &str, unit: &str, share: bool, of: Measured| {
         let curves: Vec<Curve> = histories
             .iter()
@@ -212,7 +211,7 @@ fn charts(out: &Path, sweep: &Sweep) -> Result<Vec<(&'static str, Chart)>> {
             run: count(sweep.n_planned, "run"),
             unit: unit.to_owned(),
             scale: if share { Scale::Share } else { Scale::FromZero { top } },
-            last_step,
+            along: Along::Steps { last },
             curves,
             remark: "nothing was measured yet".to_owned(),
         }

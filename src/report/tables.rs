@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
-
 use super::history::{History, Measurement};
 use super::page::{Block, Cell, Table};
 use super::scoreboard::{Score, Scoreboard};
@@ -82,10 +80,7 @@ pub(super) fn scoreboard(board: &Scoreboard) -> Vec<Block> {
         blocks.push(Block::Text(told.to_owned()));
         blocks.push(Block::List(board.comparisons.clone()));
     }
-    if !board.forgetting.is_empty() {
-        let rows = board.forgetting.iter().map(|(name, value)| (name.as_str(), Cell::text(plain(value))));
-        blocks.push(Block::Table(Table::pairs(["forgetting", "value"], rows.collect())));
-    }
+    blocks.extend(board.forgotten.blocks());
     blocks
 }
 
@@ -164,15 +159,6 @@ pub(super) fn spoken_wording(wording: Wording) -> &'static str {
     match wording {
         Wording::TwoHop => "two-hop",
         other => other.name(),
-    }
-}
-
-/// A value of the scoreboard that has no form of its own here.
-pub(super) fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => number.as_f64().map_or(NONE.to_owned(), short),
-        other => other.to_string(),
     }
 }
 

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answers::short;
+use super::forgotten::Forgotten;
 use super::page::{Block, Cell, Table};
-use super::scoreboard::flatten;
-use super::tables::{named, plain};
+use super::tables::named;
 use crate::app::words::{percent, thousands};
 use crate::error::{Error, Result};
 use crate::lab::{Contender, SHOTS};
@@ -23,7 +23,7 @@ const N_SHOWN: usize = 5;
 pub(super) struct Task {
     name: String,
     scores: Vec<Score>,
-    pub(super) forgetting: Vec<(String, Value)>,
+    forgotten: Forgotten,
     pub(super) checks: Vec<String>,
 }
 
@@ -62,12 +62,10 @@ pub(super) fn read(folder: &Path) -> Result<Option<Task>> {
     };
     let value: Value = serde_json::from_str(&text(&path)?).map_err(damaged(&path))?;
     let scores = text(&answers)?.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
-    let mut forgetting = Vec::new();
-    flatten("", &value["forgetting"], &mut forgetting);
     Ok(Some(Task {
         name: value["task"].as_str().unwrap_or_default().to_owned(),
         scores: scores.map_err(damaged(&answers))?,
-        forgetting,
+        forgotten: Option::deserialize(&value["forgetting"]).map_err(damaged(&path))?.unwrap_or_default(),
         checks: Option::deserialize(&value["checks"]).map_err(damaged(&path))?.unwrap_or_default(),
     }))
 }
@@ -98,10 +96,7 @@ pub(super) fn section(task: &Task) -> Vec<Block> {
         Block::Table(Table { head, n_words: 1, rows: task.scores.iter().map(row).collect() }),
     ];
     blocks.extend(examples(&task.scores));
-    if !task.forgetting.is_empty() {
-        let rows = task.forgetting.iter().map(|(name, value)| (name.as_str(), Cell::text(plain(value))));
-        blocks.push(Block::Table(Table::pairs(["forgetting", "value"], rows.collect())));
-    }
+    blocks.extend(task.forgotten.blocks());
     blocks
 }
 

@@ -95,7 +95,8 @@ fn with_scoreboard(run: &Path) {
         "base+rag": {"unseen": scores(0.84, [0.78, 0.89]), "trained": scores(0.83, [0.77, 0.88])},
         "tuned": {"unseen": scores(0.81, [0.74, 0.86]), "trained": scores(0.95, [0.9, 0.97])},
         "tuned+rag": {"unseen": scores(0.93, [0.88, 0.96])},
-    }, "forgetting": {"general_perplexity": {"base": 12.9, "tuned": 27.0}, "quiz": "31 of 40"}});
+    }, "forgetting": {"n_texts": 30, "base_general_perplexity": 12.9, "tuned_general_perplexity": 27.0,
+        "n_quiz": 40, "base_quiz_right": 36, "tuned_quiz_right": 31}});
     fs::create_dir_all(folder(run)).unwrap();
     fs::write(folder(run).join("eval.json"), board.to_string()).unwrap();
 }
@@ -133,9 +134,14 @@ fn a_finished_run_has_its_charts_and_its_numbers_on_both_pages() {
         {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
-        for part in
-            ["81 % (74 to 86)", "fine-tuned + RAG", "general perplexity tuned", "27.0", "31 of 40", "0.62"]
-        {
+        for part in [
+            "81 % (74 to 86)",
+            "fine-tuned + RAG",
+            "perplexity of general text (30 passages)",
+            "27.0",
+            "right of 40 questions",
+            "0.62",
+        ] {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
     }
@@ -338,7 +344,7 @@ fn a_run_of_a_task_tells_who_did_it_how_well() {
     };
     let short = |right: f64| json!({"unseen": {"n": 40, "contains": right, "ci95": [right, right]}});
     let task = json!({"task": "style", "contenders": {"base": short(0.0), "tuned": short(1.0)},
-                      "forgetting": {"n_quiz": 100}, "checks": ["none of 40 held-out examples is trained on"]});
+                      "forgetting": {"n_quiz": 100, "base_quiz_right": 62, "tuned_quiz_right": 16}, "checks": ["none of 40 held-out examples is trained on"]});
     fs::create_dir_all(folder(&run)).unwrap();
     fs::write(folder(&run).join("task.json"), task.to_string()).unwrap();
     let lines = [score("base", 0.0, "It is wet."), score("tuned", 1.0, "Hark, the waves!")];
@@ -346,9 +352,13 @@ fn a_run_of_a_task_tells_who_did_it_how_well() {
         .unwrap();
     let (_, markdown, html) = reported(&run);
     for page in [&markdown, &html] {
-        for part in
-            ["at least 4 of the 5 features", "50 to 100 %", "✗ It is wet.", "✓ Hark, the waves!", "n quiz"]
-        {
+        for part in [
+            "at least 4 of the 5 features",
+            "50 to 100 %",
+            "✗ It is wet.",
+            "✓ Hark, the waves!",
+            "right of 100 questions",
+        ] {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::cli::progress::bytes;
-use crate::lab::speed::{FLOP_FORMULA, MachinePeak, Sample};
+use crate::lab::speed::{FLOP_FORMULA, Growth, MachinePeak, Sample};
 
 /// What a row's sample is in the JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     /// FLOP of a training token and training tokens a second, where training was measured.
     pub(super) training: Option<Training>,
+    /// How costs grow, where that was measured.
+    pub(super) growth: Vec<Growth>,
     /// The most memory held, before the machine itself was measured.
     pub(super) peak_rss_bytes: Option<u64>,
     /// What the machine could do.
@@ -112,7 +114,21 @@ pub(super) fn json(report: &Report) -> Value {
         all.insert("train_share_of_peak".to_owned(), json!(report.share()));
     }
     all.insert("spread".to_owned(), Value::Object(spread));
+    if !report.growth.is_empty() {
+        all.insert("growth".to_owned(), report.growth.iter().map(growth_of).collect());
+    }
     Value::Object(all)
+}
+
+fn growth_of(growth: &Growth) -> Value {
+    let (work, unit) = growth.work;
+    let point = |(size, sample): &(usize, Sample)| {
+        let mut point = spread_of(sample);
+        point["size"] = json!(size);
+        point
+    };
+    let points: Vec<Value> = growth.points.iter().map(point).collect();
+    json!({ "key": growth.key, "work": work, "unit": unit, "along": growth.along, "points": points })
 }
 
 fn spread_of(sample: &Sample) -> Value {
@@ -134,6 +150,14 @@ pub(super) fn table(report: &Report) -> String {
     lines.push(line(("peak product", "GFLOP/s"), product, &shape));
     lines.push(line(("peak memory", "GB/s"), memory, "read, far beyond the caches"));
     text.push_str(&aligned(&lines));
+    for growth in &report.growth {
+        let (work, unit) = growth.work;
+        let _ = write!(text, "\n\n{work}, by {}", growth.along);
+        for (size, sample) in &growth.points {
+            let [median, min, max] = [sample.median(), sample.min(), sample.max()].map(figure);
+            let _ = write!(text, "\n{size:>8}  {median:>8} {unit}  ({min} to {max})");
+        }
+    }
     if let Some(rss) = report.peak_rss_bytes {
         let _ = write!(text, "\n\nmemory: {} at the peak", bytes(rss));
     }
@@ -198,6 +222,7 @@ mod tests {
             runs: 3,
             training: rows.iter().any(|row| row.name == "train").then_some(training),
             rows,
+            growth: Vec::new(),
             peak_rss_bytes: None,
             peak: MachinePeak {
                 gflop_per_s: Sample::of(vec![150.0, 200.0]),
@@ -221,6 +246,22 @@ mod tests {
         assert_eq!((&told["peak_rss_bytes"], &told["peak_gflop_per_s"]), (&Value::Null, &json!(200.0)));
         let keys = told.as_object().unwrap();
         assert!(!keys.keys().any(|key| key.starts_with("train") || key == "embedder"), "{told}");
+    }
+
+    #[test]
+    fn growth_is_told_size_by_size() {
+        let points = vec![(10, Sample::of(vec![1.0, 3.0, 2.0])), (100, Sample::of(vec![4.5]))];
+        let growth = Growth { key: "bm25", work: ("BM25", "ms"), along: "documents", points };
+        let report = Report { growth: vec![growth], ..report(Vec::new()) };
+        let told = json(&report);
+        let first = json!({ "size": 10, "median": 2.0, "min": 1.0, "max": 3.0, "n": 3 });
+        assert_eq!(told["growth"][0]["points"][0], first);
+        assert_eq!((&told["growth"][0]["key"], &told["growth"][0]["unit"]), (&json!("bm25"), &json!("ms")));
+        let text = table(&report);
+        assert!(
+            text.contains("BM25, by documents\n      10      2.00 ms  (1.00 to 3.00)\n     100"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::corpus::{Chunking, Corpus};
 use crate::error::Result;
 use crate::hub::{self, Store};
 use crate::kernels;
-use crate::lab::speed::{self, N_DECODED, N_PROMPT, N_TEXTS, N_UPDATES, Runs, Sample};
+use crate::lab::speed::{self, Growth, N_DECODED, N_PROMPT, N_TEXTS, N_UPDATES, Runs, Sample};
 use crate::model::LanguageModel;
 use crate::paths::Paths;
 use crate::rag::{Embed, Embedder, Index, IndexProgress, Indexing};
@@ -23,13 +23,14 @@ pub(super) fn all(
     (paths, settings): (&Paths, &Settings),
     cancel: &Cancel,
 ) -> anyhow::Result<Report> {
-    let mut bench = Bench { args, paths, settings, cancel, rows: Vec::new(), training: None };
+    let mut bench =
+        Bench { args, paths, settings, cancel, rows: Vec::new(), training: None, growth: Vec::new() };
     let needed = |parts: &[Work]| parts.iter().any(|part| args.work.includes(*part));
     let (mut model, mut embedder) = (None, None);
-    if needed(&[Work::Train, Work::Prefill, Work::Decode, Work::Board]) {
+    if needed(&[Work::Train, Work::Prefill, Work::Decode, Work::Board, Work::Growth]) {
         model = Some(bench.decoder()?);
     }
-    if needed(&[Work::Embed, Work::Retrieve]) {
+    if needed(&[Work::Embed, Work::Retrieve, Work::Growth]) {
         embedder = Some(bench.embedder()?);
     }
     if args.work.includes(Work::Ui) {
@@ -46,6 +47,7 @@ pub(super) fn all(
         runs: usize::from(args.runs),
         rows: bench.rows,
         training: bench.training,
+        growth: bench.growth,
         peak_rss_bytes,
         peak,
     })
@@ -59,6 +61,7 @@ struct Bench<'a> {
     cancel: &'a Cancel,
     rows: Vec<Row>,
     training: Option<Training>,
+    growth: Vec<Growth>,
 }
 
 impl Bench<'_> {
@@ -90,17 +93,21 @@ impl Bench<'_> {
             self.train(&model, &text)?;
         }
         if work.includes(Work::Prefill) {
-            let sample = self.time("prefill", |runs| speed::prefill(&model, &text, runs))?;
+            let sample = self.time("prefill", |runs| speed::prefill(&model, &text, N_PROMPT, runs))?;
             let told = Told::Median("prefill_tokens_per_s");
             self.note(("prefill", "tokens/s"), told, (sample, format!("{N_PROMPT} tokens")));
         }
         if work.includes(Work::Decode) {
-            let sample = self.time("decode", |runs| speed::decode(&model, &text, runs))?;
+            let sample = self.time("decode", |runs| speed::decode(&model, &text, N_PROMPT, runs))?;
             let note = format!("{N_DECODED} tokens after {N_PROMPT}");
             self.note(("decode", "tokens/s"), Told::Median("decode_tokens_per_s"), (sample, note));
         }
         if work.includes(Work::Board) {
             self.board(&model, &corpus)?;
+        }
+        if work.includes(Work::Growth) {
+            self.growth.extend(self.time("training", |runs| speed::training(&model, &text, runs))?);
+            self.growth.extend(self.time("answering", |runs| speed::answering(&model, &text, runs))?);
         }
         Ok(model.name)
     }
@@ -136,7 +143,11 @@ impl Bench<'_> {
             let note = format!("{N_TEXTS} texts of {mean:.0} tokens");
             self.note(("embed", "tokens/s"), Told::Median("embed_tokens_per_s"), (sample, note));
         }
-        if self.args.work.includes(Work::Retrieve) {
+        if self.args.work.includes(Work::Growth) {
+            let (embedder, place): (Arc<dyn Embed>, _) = (Arc::new(embedder), std::env::temp_dir());
+            let retrieving = |runs: &mut Runs| speed::retrieving(&corpus, &embedder, &place, runs);
+            self.growth.extend(self.time("retrieving", retrieving)?);
+        } else if self.args.work.includes(Work::Retrieve) {
             self.retrieve(&corpus, embedder)?;
         }
         Ok(name)

@@ -96,15 +96,19 @@ impl Trial<'_> {
 }
 
 /// A folder that is gone again afterwards.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(place: &Path) -> Result<Self> {
+    pub(super) fn new(place: &Path) -> Result<Self> {
         let path = place.join(format!("bench-{}", std::process::id()));
         match std::fs::remove_dir_all(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("clear", &path)(e)),
             _ => Ok(Self(path)),
         }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

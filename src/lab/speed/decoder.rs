@@ -99,27 +99,27 @@ fn window(text: &[u32], start: usize, n: usize) -> Result<Vec<u32>> {
     Ok(text.iter().cycle().skip(start % text.len()).take(n).copied().collect())
 }
 
-/// Tokens a second in reading a prompt of [`N_PROMPT`] tokens, up to the choice of the first new one.
+/// Tokens a second in reading a prompt of `n` tokens, up to the choice of the first new one.
 ///
 /// # Errors
 /// When the model's window is too small, or when cancelled.
-pub fn prefill(model: &LanguageModel, text: &[u32], runs: &mut Runs) -> Result<Sample> {
-    let prompt = prompt(model, text)?;
+pub fn prefill(model: &LanguageModel, text: &[u32], n: usize, runs: &mut Runs) -> Result<Sample> {
+    let prompt = prompt(model, text, n)?;
     let cancel = runs.cancel;
     runs.sample(|_| {
         let begun = Instant::now();
         written(model, &prompt, 1, cancel)?;
-        Ok(N_PROMPT as f64 / begun.elapsed().as_secs_f64())
+        Ok(n as f64 / begun.elapsed().as_secs_f64())
     })
 }
 
-/// Tokens a second in writing [`N_DECODED`] tokens after such a prompt, greedily, one sequence alone.
+/// Tokens a second in writing [`N_DECODED`] tokens after a prompt of `n`, greedily, one sequence alone.
 /// Reading the prompt is not counted; no token ends the text.
 ///
 /// # Errors
 /// As [`prefill`].
-pub fn decode(model: &LanguageModel, text: &[u32], runs: &mut Runs) -> Result<Sample> {
-    let prompt = prompt(model, text)?;
+pub fn decode(model: &LanguageModel, text: &[u32], n: usize, runs: &mut Runs) -> Result<Sample> {
+    let prompt = prompt(model, text, n)?;
     let cancel = runs.cancel;
     runs.sample(|_| {
         // The first token comes from reading the prompt: it only starts the clock.
@@ -129,13 +129,13 @@ pub fn decode(model: &LanguageModel, text: &[u32], runs: &mut Runs) -> Result<Sa
     })
 }
 
-fn prompt(model: &LanguageModel, text: &[u32]) -> Result<Vec<u32>> {
-    let (needed, longest) = (N_PROMPT + N_DECODED + 1, model.decoder.config().max_positions);
+fn prompt(model: &LanguageModel, text: &[u32], n: usize) -> Result<Vec<u32>> {
+    let (needed, longest) = (n + N_DECODED + 1, model.decoder.config().max_positions);
     if needed > longest {
         let what = format!("{} takes {longest} tokens; {needed} are needed", model.name);
         return Err(Error::refused(what, "choose a --model with a larger window"));
     }
-    window(text, 0, N_PROMPT)
+    window(text, 0, n)
 }
 
 /// When each of `n` tokens was written.

@@ -23,7 +23,7 @@ pub fn texts(corpus: &Corpus, embedder: &dyn Embed) -> Vec<String> {
     joined(&sentences, TEXT_TOKENS, &|text| embedder.count_tokens(text))
 }
 
-fn sentences(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.flat_map(|line| corpus::sentences(line).into_iter().map(|range| &line[range]))
 }
