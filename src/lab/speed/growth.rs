@@ -108,12 +108,13 @@ pub fn retrieving(
 ) -> Result<Vec<Growth>> {
     let questions = retrieval::questions(corpus);
     let cancel = runs.cancel;
+    let width = embedder.embed(&["width"], cancel)?.first().map_or(0, Vec::len);
     let (mut bm25, mut total, mut indexing) = (Vec::new(), Vec::new(), Vec::new());
     for n in DOCUMENTS {
         let scratch = Scratch::new(place)?;
         let made = drawn(corpus, n);
         let with = Indexing {
-            embedder: Arc::new(StandIn(Arc::clone(embedder))),
+            embedder: Arc::new(StandIn { of: Arc::clone(embedder), width }),
             chunking: Chunking::default(),
             cancel,
         };
@@ -159,26 +160,29 @@ fn drawn(corpus: &Corpus, n: usize) -> Corpus {
     }
 }
 
-/// Embeds questions as another does; passages get vectors that mean nothing, of the same length.
-struct StandIn(Arc<dyn Embed>);
+/// Embeds questions as another does; passages get vectors that mean nothing.
+struct StandIn {
+    of: Arc<dyn Embed>,
+    /// Of a vector.
+    width: usize,
+}
 
 impl Embed for StandIn {
     fn embed(&self, texts: &[&str], cancel: &Cancel) -> Result<Vec<Vec<f32>>> {
-        self.0.embed(texts, cancel)
+        self.of.embed(texts, cancel)
     }
 
-    fn embed_parts(&self, texts: &[Parted<'_>], cancel: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
-        let width = self.0.embed(&["a"], cancel)?.first().map_or(0, Vec::len);
+    fn embed_parts(&self, texts: &[Parted<'_>], _: &Cancel) -> Result<Vec<Vec<Vec<f32>>>> {
         let vector = |seed: usize| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);
-            (0..width).map(|_| rng.random::<f32>() - 0.5).collect()
+            (0..self.width).map(|_| rng.random::<f32>() - 0.5).collect()
         };
         let of = |(text, parts): &Parted<'_>| (0..=parts.len()).map(|i| vector(text.len() + i)).collect();
         Ok(texts.iter().map(of).collect())
     }
 
     fn count_tokens(&self, text: &str) -> usize {
-        self.0.count_tokens(text)
+        self.of.count_tokens(text)
     }
 
     fn name(&self) -> &'static str {
