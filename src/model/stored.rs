@@ -14,8 +14,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// How many numbers are decoded at once: enough to be worth a task, few enough for the cache.
-const BLOCK_NUMBERS: usize = 1 << 18;
+/// How many numbers are decoded at once: enough to be worth a task, few enough for a core's own cache.
+const BLOCK_NUMBERS: usize = 1 << 15;
 
 /// How the numbers of a tensor are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
