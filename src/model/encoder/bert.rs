@@ -216,6 +216,7 @@ mod tests {
 
     #[test]
     fn a_text_is_read_alike_alone_and_among_others() {
+        let tolerance = if level() == Level::Amx { 0.05 } else { 1e-5 };
         let (texts, model) = (texts(), Bert::load(weights(""), &config()).unwrap());
         let all: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let together = model.forward(&all).unwrap();
@@ -224,7 +225,7 @@ mod tests {
             let (own, others) = rest.split_at(text.len() * HIDDEN);
             let alone = model.forward(&[text]).unwrap();
             let off = own.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off < 1e-5, "a text of {} tokens is off by {off}", text.len());
+            assert!(off < tolerance, "a text of {} tokens is off by {off}", text.len());
             rest = others;
         }
     }
