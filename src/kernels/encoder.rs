@@ -15,10 +15,8 @@ use super::buffer::Buffer;
 use super::cpu::with_values;
 use super::elementwise::{exp, sum_of, vectorised};
 use super::matmul::{Product, View};
-use super::packed::{Onto, Packed, Rows};
+use super::packed::{FEW_ROWS, Onto, Packed, Rows};
 
-/// Rows below which a product is shared out by its columns: there are not enough rows for every thread.
-const FEW_ROWS: usize = 48;
 /// Rows whose scores exist at one time.
 const SCORED: usize = 64;
 
@@ -108,20 +106,13 @@ pub fn encode(x: &mut [f32], layers: &[EncoderLayer], (lengths, n_heads): (&[usi
     let hidden = x.len() / n.max(1);
     let mut attended: Buffer = Buffer::new(x.len());
     for layer in layers {
+        let qkv = layer.qkv.weight.multiply_all(Rows::new(x, hidden), n);
+        attend(&qkv, &layer.qkv.bias, (lengths, n_heads), &mut attended);
+        drop(qkv);
         if n < FEW_ROWS {
-            let qkv = layer.qkv.multiply(x, n, Threads::All);
-            attend(&qkv, &layer.qkv.bias, (lengths, n_heads), &mut attended);
             finish(layer, &attended, x, (n, Threads::All));
             continue;
         }
-        let width = 3 * hidden;
-        let mut qkv: Buffer = Buffer::new(n * width);
-        blocks(n, [(&mut qkv[..], width)]).into_par_iter().for_each(|(rows, [qkv])| {
-            let (x, to) = (Rows::new(x, hidden).from(rows.start), (qkv, width));
-            layer.qkv.weight.multiply(x, rows.len(), to, Onto::Nothing);
-        });
-        attend(&qkv, &layer.qkv.bias, (lengths, n_heads), &mut attended);
-        drop(qkv);
         blocks(n, [(&mut *x, hidden)]).into_par_iter().for_each(|(rows, [x])| {
             let own = &attended[rows.start * hidden..rows.end * hidden];
             finish(layer, own, x, (rows.len(), Threads::One));

@@ -19,7 +19,7 @@ pub(super) use panels::tile_rows;
 pub(super) use tiles::Tiles;
 
 /// Rows from which a product is shared out by rows; below, by panels.
-const FEW_ROWS: usize = 48;
+pub(super) const FEW_ROWS: usize = 48;
 
 /// A matrix (depth, width) to multiply by from the right.
 #[derive(Debug)]

@@ -76,10 +76,8 @@ pub fn generate(
     cancel: &Cancel,
     watch: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>> {
-    let mut all = vec![Vec::new(); prompts.len()];
-    let mut keep = |index: usize, written: Written| all[index] = written.tokens;
-    generate_into(decoder, prompts, (sampling, stop), cancel, (watch, &mut keep))?;
-    Ok(all)
+    let written = generate_keeping(decoder, prompts, (sampling, stop), cancel, watch)?;
+    Ok(written.into_iter().map(|written| written.tokens).collect())
 }
 
 /// The same, with what is left in memory of each.
@@ -90,23 +88,6 @@ pub fn generate_keeping(
     cancel: &Cancel,
     watch: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Written>> {
-    let nothing = Written { tokens: Vec::new(), cache: KvCache::new(decoder.config()) };
-    let mut all = vec![nothing; prompts.len()];
-    let mut keep = |index: usize, written: Written| all[index] = written;
-    generate_into(decoder, prompts, (sampling, stop), cancel, (watch, &mut keep))?;
-    Ok(all)
-}
-
-/// Hears of every token, and takes what was written after a prompt.
-type Heard<'a> = (&'a mut dyn FnMut(usize, u32) -> ControlFlow<()>, &'a mut dyn FnMut(usize, Written));
-
-fn generate_into(
-    decoder: &Decoder,
-    prompts: &[Prompt],
-    (sampling, stop): (&Sampling, &[u32]),
-    cancel: &Cancel,
-    (watch, keep): Heard,
-) -> Result<()> {
     let window = decoder.config().max_positions;
     for prompt in prompts {
         if prompt.tokens.is_empty() || prompt.tokens.len() >= window {
@@ -115,8 +96,10 @@ fn generate_into(
             return Err(Error::refused(what, "shorten the question or take fewer passages"));
         }
     }
+    let nothing = Written { tokens: Vec::new(), cache: KvCache::new(decoder.config()) };
+    let mut all = vec![nothing; prompts.len()];
     if sampling.max_tokens == 0 {
-        return Ok(());
+        return Ok(all);
     }
     let mut active = prefill(decoder, prompts, sampling, cancel)?;
     while !active.is_empty() {
@@ -130,7 +113,7 @@ fn generate_into(
                     || writing.cache.n_tokens() >= window
             };
             if ended {
-                keep(writing.index, Written { tokens: writing.written, cache: writing.cache });
+                all[writing.index] = Written { tokens: writing.written, cache: writing.cache };
             } else {
                 going.push(writing);
             }
@@ -146,7 +129,7 @@ fn generate_into(
         let hidden = decoder.forward_cached(&tokens, &lengths, &mut caches, &lora)?;
         choose_all(&decoder.next_logits(&hidden)?, &mut active, sampling)?;
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Reads all prompts. What they have in common at the start is read once.
