@@ -18,7 +18,7 @@ use super::RopeTable;
 pub use cached::CachedKeys;
 pub(super) use cached::{attend_cached, attend_rows};
 use task::Task;
-pub(super) use task::softmax;
+pub(super) use task::{ROWS, softmax};
 
 /// The shape of an attention: heads, and the lengths of the packed sequences.
 #[derive(Debug, Clone)]

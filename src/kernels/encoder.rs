@@ -9,16 +9,13 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::attention::softmax;
+use super::attention::{ROWS, softmax};
 use super::blocks::blocks;
 use super::buffer::Buffer;
 use super::cpu::with_values;
 use super::elementwise::{exp, sum_of, vectorised};
 use super::matmul::{Product, View};
 use super::packed::{FEW_ROWS, Onto, Packed, Rows};
-
-/// Rows whose scores exist at one time.
-const SCORED: usize = 64;
 
 /// `x Wᵀ + b` with a frozen weight and bias.
 #[derive(Debug)]
@@ -108,7 +105,6 @@ pub fn encode(x: &mut [f32], layers: &[EncoderLayer], (lengths, n_heads): (&[usi
     for layer in layers {
         let qkv = layer.qkv.weight.multiply_all(Rows::new(x, hidden), n);
         attend(&qkv, &layer.qkv.bias, (lengths, n_heads), &mut attended);
-        drop(qkv);
         if n < FEW_ROWS {
             finish(layer, &attended, x, (n, Threads::All));
             continue;
@@ -163,9 +159,9 @@ fn attend_head(
     };
     let [q, k, v] = [0, 1, 2].map(part);
     let (keys, values) = (View::new(&k, n, dim), View::new(&v, n, dim));
-    let mut scores: Buffer = Buffer::new(SCORED.min(n) * n);
-    for from in (0..n).step_by(SCORED) {
-        let to = (from + SCORED).min(n);
+    let mut scores: Buffer = Buffer::new(ROWS.min(n) * n);
+    for from in (0..n).step_by(ROWS) {
+        let to = (from + ROWS).min(n);
         let (queries, scores) = (View::new(&q[from * dim..], to - from, dim), &mut scores[..(to - from) * n]);
         let scale = 1.0 / (dim as f32).sqrt();
         Product::new(queries, keys.t()).scaled(scale).on_one_thread().write(scores, n);

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::quiz::quiz;
 use crate::cancel::Cancel;
@@ -24,7 +24,8 @@ const TOGETHER: usize = 25;
 const COMPARED: usize = 4;
 
 /// How much of what the base knows the fine-tuned model still knows.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Forgetting {
     /// Passages of general text.
     pub n_texts: usize,

@@ -8,6 +8,7 @@ mod decoder;
 mod growth;
 mod machine;
 mod retrieval;
+mod scratch;
 
 pub use board::{BoardCost, N_UPDATES, board};
 pub use decoder::{FLOP_FORMULA, N_DECODED, N_PROMPT, TrainShape, decode, flop_per_token, prefill, train};

@@ -39,7 +39,7 @@ fn chart(growth: &Growth, machine: &str) -> Chart {
     };
     let (work, unit) = growth.work;
     Chart {
-        title: capitalised(work),
+        title: work.to_owned(),
         run: machine.to_owned(),
         unit: format!("{unit}, medians of {}", growth.points.first().map_or(0, |(_, sample)| sample.n())),
         scale,
@@ -56,11 +56,6 @@ fn chart(growth: &Growth, machine: &str) -> Chart {
     }
 }
 
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +65,7 @@ mod tests {
     fn a_growth_becomes_a_picture_of_its_medians() {
         let points = [(10, 0.2), (100, 0.3), (1000, 5.0)];
         let points = points.map(|(n, ms)| (n, Sample::of(vec![ms, ms, 9.0]))).to_vec();
-        let growth = Growth { key: "bm25", work: ("of it BM25", "ms"), along: "documents", points };
+        let growth = Growth { key: "bm25", work: ("Of it BM25", "ms"), along: "documents", points };
         let drawn = chart(&growth, "avx2");
         assert_eq!(drawn.curves[0].points, [(10.0, 0.2), (100.0, 0.3), (1000.0, 5.0)]);
         assert_eq!((drawn.title.as_str(), drawn.unit.as_str()), ("Of it BM25", "ms, medians of 3"));

@@ -7,10 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::forgotten::Forgotten;
 use crate::corpus::Wording;
 use crate::error::{Error, Result};
-use crate::lab::{Contender, Cost, Retrieved};
+use crate::lab::{Contender, Cost, Forgetting, Retrieved};
 
 /// The file, in the run's report folder.
 pub(super) const FILE: &str = "eval.json";
@@ -47,7 +46,7 @@ pub(super) struct Scoreboard {
     /// Who is better than whom on which questions, in words.
     pub(super) comparisons: Vec<String>,
     /// What was forgotten.
-    pub(super) forgotten: Forgotten,
+    pub(super) forgotten: Forgetting,
     /// The digest of the adapter's weights, as every record has it.
     pub(super) adapter: Option<String>,
     /// What was checked before it was written, in words.

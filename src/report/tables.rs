@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::forgotten;
 use super::history::{History, Measurement};
 use super::page::{Block, Cell, Table};
 use super::scoreboard::{Score, Scoreboard};
@@ -80,7 +81,7 @@ pub(super) fn scoreboard(board: &Scoreboard) -> Vec<Block> {
         blocks.push(Block::Text(told.to_owned()));
         blocks.push(Block::List(board.comparisons.clone()));
     }
-    blocks.extend(board.forgotten.blocks());
+    blocks.extend(forgotten::blocks(&board.forgotten));
     blocks
 }
 

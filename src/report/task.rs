@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answers::short;
-use super::forgotten::Forgotten;
+use super::forgotten;
 use super::page::{Block, Cell, Table};
 use super::tables::named;
 use crate::app::words::{percent, thousands};
 use crate::error::{Error, Result};
-use crate::lab::{Contender, SHOTS};
+use crate::lab::{Contender, Forgetting, SHOTS};
 use crate::train::data::spread;
 
 /// Examples shown.
@@ -23,7 +23,7 @@ const N_SHOWN: usize = 5;
 pub(super) struct Task {
     name: String,
     scores: Vec<Score>,
-    forgotten: Forgotten,
+    forgotten: Forgetting,
     pub(super) checks: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ pub(super) fn section(task: &Task) -> Vec<Block> {
         Block::Table(Table { head, n_words: 1, rows: task.scores.iter().map(row).collect() }),
     ];
     blocks.extend(examples(&task.scores));
-    blocks.extend(task.forgotten.blocks());
+    blocks.extend(forgotten::blocks(&task.forgotten));
     blocks
 }
 

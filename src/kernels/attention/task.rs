@@ -6,7 +6,7 @@ use crate::kernels::matmul::{Product, View};
 use crate::kernels::rope::Turn;
 
 /// Query rows whose scores exist at one time.
-pub(super) const ROWS: usize = 64;
+pub(in crate::kernels) const ROWS: usize = 64;
 
 /// The operands of one task, rotated, heads one after another.
 pub(super) struct Task<'a> {

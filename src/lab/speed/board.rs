@@ -1,8 +1,9 @@
 //! How much longer does training take for the fact board?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
+use super::scratch::Scratch;
 use super::{Runs, Sample};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
@@ -66,7 +67,7 @@ impl Trial<'_> {
     /// From the first update's end to that of what follows the last.
     fn seconds_an_update(&self, record: &RunRecord, place: &Path) -> Result<f64> {
         let scratch = Scratch::new(place)?;
-        let folder = RunFolder::create(&scratch.0, record)?;
+        let folder = RunFolder::create(scratch.path(), record)?;
         let controls = RunControls::new();
         let (mut begun, mut seconds) = (None, None);
         let mut sink = |event: TrainEvent| {
@@ -92,29 +93,5 @@ impl Trial<'_> {
         train(plan, &mut sink)?;
         let none = || Error::refused("the run ended before it could be timed", "report this as a fault");
         Ok(seconds.ok_or_else(none)? / (N_UPDATES - 1) as f64)
-    }
-}
-
-/// A folder that is gone again afterwards.
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(super) fn new(place: &Path) -> Result<Self> {
-        let path = place.join(format!("bench-{}", std::process::id()));
-        match std::fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("clear", &path)(e)),
-            _ => Ok(Self(path)),
-        }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Nothing is lost where it stays.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::board::Scratch;
 use super::retrieval::{self, sentences};
+use super::scratch::Scratch;
 use super::{Runs, Sample, TrainShape, decode, prefill, train};
 use crate::cancel::Cancel;
 use crate::corpus::{Chunking, Corpus, Document, Format};
@@ -46,7 +46,7 @@ pub fn training(model: &LanguageModel, text: &[u32], runs: &mut Runs) -> Result<
     let of_length = |length| TrainShape { batch: STEP_TOKENS / length, length, ..usual };
     let mut of = |key, along, shapes: Vec<(usize, TrainShape)>| -> Result<Growth> {
         let points = measured(shapes, |shape| train(model, text, shape, runs))?;
-        Ok(Growth { key, work: ("training", "tokens/s"), along, points })
+        Ok(Growth { key, work: ("Training", "tokens/s"), along, points })
     };
     Ok(vec![
         of(
@@ -80,13 +80,13 @@ pub fn answering(model: &LanguageModel, text: &[u32], runs: &mut Runs) -> Result
     Ok(vec![
         Growth {
             key: "prefill",
-            work: ("reading a prompt", "tokens/s"),
+            work: ("Reading a prompt", "tokens/s"),
             along: "tokens of the prompt",
             points: reading,
         },
         Growth {
             key: "decode",
-            work: ("writing after it", "tokens/s"),
+            work: ("Writing after it", "tokens/s"),
             along: "tokens of the prompt",
             points: writing,
         },
@@ -127,9 +127,9 @@ pub fn retrieving(
     }
     let along = "documents";
     Ok(vec![
-        Growth { key: "retrieval", work: ("retrieval, all of it", "ms"), along, points: total },
-        Growth { key: "bm25", work: ("of it BM25", "ms"), along, points: bm25 },
-        Growth { key: "indexing", work: ("indexing without embedding", "s"), along, points: indexing },
+        Growth { key: "retrieval", work: ("Retrieval, all of it", "ms"), along, points: total },
+        Growth { key: "bm25", work: ("Of it BM25", "ms"), along, points: bm25 },
+        Growth { key: "indexing", work: ("Indexing without embedding", "s"), along, points: indexing },
     ])
 }
 

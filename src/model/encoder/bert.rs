@@ -39,14 +39,15 @@ impl Bert {
     /// # Errors
     /// When one is missing or has another shape.
     pub(super) fn load(weights: VarBuilder, config: &Config) -> Result<Self> {
-        // The first layer may stand at the top, or below the name of the kind.
-        let is_below = !weights.contains_tensor("embeddings.word_embeddings.weight");
-        let below = weights.pp(config.model_type.as_deref().unwrap_or("bert"));
         if level() == Level::Portable || config.hidden_act != HiddenAct::Gelu {
             let pad_token = u32::try_from(config.pad_token_id).unwrap_or(0);
             return Ok(Self::Portable { model: Box::new(BertModel::load(weights, config)?), pad_token });
         }
-        Ok(Self::Packed(Packed::load(&if is_below { below } else { weights }, config)?))
+        // Everything may stand at the top, or below the name of the kind.
+        let is_at_top = weights.contains_tensor("embeddings.word_embeddings.weight");
+        let below = config.model_type.as_deref().unwrap_or("bert");
+        let weights = if is_at_top { weights } else { weights.pp(below) };
+        Ok(Self::Packed(Packed::load(&weights, config)?))
     }
 
     /// Hidden states (n, hidden) of texts, one after another, in rows.
