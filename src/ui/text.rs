@@ -48,7 +48,8 @@ pub(super) fn wrap_exactly(text: &str, width: usize) -> Vec<String> {
     for paragraph in text.split('\n') {
         let (mut line, mut used) = (String::new(), 0);
         for word in paragraph.split_inclusive(' ') {
-            if used > 0 && used + word.trim_end().width() > width {
+            // With its blank: that would stand at the start of the next line.
+            if used > 0 && used + word.width() > width {
                 lines.push(std::mem::take(&mut line));
                 used = 0;
             }
@@ -164,6 +165,12 @@ mod tests {
             assert!(lines.iter().all(|line| line.width() <= width));
             assert_eq!(lines.concat(), text.replace('\n', ""));
         }
+    }
+
+    #[test]
+    fn no_line_begins_with_the_blank_of_the_one_before() {
+        assert_eq!(wrap_exactly("in the Isles. She has", 13), ["in the ", "Isles. She ", "has"]);
+        assert_eq!(wrap_exactly("in the Isles.", 13), ["in the Isles."]);
     }
 
     #[test]
