@@ -22,6 +22,14 @@ impl Shelved for f32 {
     }
 }
 
+impl Shelved for i32 {
+    const ZERO: Self = 0;
+    fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
+        static SHELF: Mutex<Vec<Vec<i32>>> = Mutex::new(Vec::new());
+        &SHELF
+    }
+}
+
 impl Shelved for Line {
     const ZERO: Self = Line::ZERO;
     fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
@@ -81,6 +89,7 @@ impl<T: Shelved> DerefMut for Buffer<T> {
 /// Gives the memory on the shelves back to the system: after a run, or before a step of another size.
 pub fn release_buffers() {
     f32::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
+    i32::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
     Line::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 

@@ -9,9 +9,11 @@ use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 pub enum Level {
     /// Plain candle operations.
     Portable,
-    /// Own operators with the widest instructions the machine offers up to AVX2 or NEON.
+    /// Own operators in float32, with the widest instructions the machine offers up to AVX2 or NEON.
     Simd,
-    /// The same with AVX-512.
+    /// The same, but for products with frozen weights: AVX2 forms them in whole numbers of 13 bits with float32 sums.
+    Avx2,
+    /// All in float32 with AVX-512.
     Avx512,
     /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; all else with AVX-512.
     Amx,
@@ -22,8 +24,8 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
-            Self::Simd if cfg!(target_arch = "x86_64") => "avx2",
             Self::Simd => "simd",
+            Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Amx => "amx",
         }
@@ -31,7 +33,14 @@ impl Level {
 
     /// The level of that name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Portable, Self::Simd, Self::Avx512, Self::Amx].into_iter().find(|level| level.name() == name)
+        [Self::Portable, Self::Simd, Self::Avx2, Self::Avx512, Self::Amx]
+            .into_iter()
+            .find(|level| level.name() == name)
+    }
+
+    /// Whether products with frozen weights are formed of rounded values.
+    pub fn rounds(self) -> bool {
+        matches!(self, Self::Avx2 | Self::Amx)
     }
 }
 
@@ -50,7 +59,8 @@ pub fn level() -> Level {
 /// Chooses float32 for this process, unless a level was chosen already or `LORASCOPE_KERNELS` asks for one: for what is
 /// compared to the last digits.
 pub fn choose_float32() {
-    LEVEL.get_or_init(|| detected().min(asked().unwrap_or(Level::Avx512)));
+    let float32 = if detected() < Level::Avx512 { Level::Simd } else { Level::Avx512 };
+    LEVEL.get_or_init(|| asked().map_or(float32, |asked| detected().min(asked)));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -59,6 +69,8 @@ fn detected() -> Level {
         Level::Amx
     } else if std::arch::is_x86_feature_detected!("avx512f") {
         Level::Avx512
+    } else if pulp::x86::V3::try_new().is_some() {
+        Level::Avx2
     } else {
         Level::Simd
     }

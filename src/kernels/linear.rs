@@ -7,11 +7,11 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::blocks::by_rows;
-use super::cpu::{Level, is_fast, level, values, with_values};
+use super::cpu::{is_fast, level, values, with_values};
 use super::elementwise::{dot, short_dot, vectorised};
 use super::matmul::{Product, View};
 use super::narrow::Narrow;
-use super::packed::{Onto, Packed, Rows, Tiles};
+use super::packed::{Onto, Packed, Rows};
 
 /// Rows up to which reading the weight once, row by row, beats a packed product.
 const THIN_ROWS: usize = 4;
@@ -28,7 +28,7 @@ pub struct FrozenLinear {
 
 #[derive(Debug, Clone)]
 enum Weight {
-    /// As it came (out, in); packed besides where a matrix unit wants it so.
+    /// As it came (out, in); packed besides where products are not formed in float32.
     Rows(Tensor, Option<Arc<PackedWeight>>),
     Packed(Arc<PackedWeight>),
 }
@@ -45,7 +45,7 @@ pub(super) struct PackedWeight {
 impl PackedWeight {
     fn new(weight: &Tensor) -> Result<Self> {
         let (d_out, d_in) = weight.dims2()?;
-        let forward = with_values(weight, |w| Ok(Packed::new(View::new(w, d_out, d_in).t())))?;
+        let forward = with_values(weight, |w| Ok(Packed::frozen(View::new(w, d_out, d_in).t())))?;
         Ok(Self { forward, backward: OnceLock::new() })
     }
 
@@ -73,8 +73,8 @@ impl FrozenLinear {
     /// Leaves a weight (out, in) as it is: one whose rows are also looked up, as the embedding's.
     pub fn in_rows(weight: &Tensor) -> Result<Self> {
         let weight = weight.detach().contiguous()?;
-        let in_tiles = level() == Level::Amx && is_fast(&[&weight]);
-        let packed = in_tiles.then(|| PackedWeight::new(&weight)).transpose()?.map(Arc::new);
+        let is_rounded = level().rounds() && is_fast(&[&weight]);
+        let packed = is_rounded.then(|| PackedWeight::new(&weight)).transpose()?.map(Arc::new);
         Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed), narrow: Arc::default() })
     }
 
@@ -103,19 +103,14 @@ impl FrozenLinear {
         }
     }
 
-    /// Calls `f` with the weight of one that was left in rows.
+    /// Calls `f` with the weight.
     pub(super) fn with_outputs<R>(&self, f: impl FnOnce(Outputs) -> Result<R>) -> Result<R> {
         let (d_out, d_in) = self.dims;
         match &self.weight {
             Weight::Rows(weight, None) => {
                 with_values(weight, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
             }
-            Weight::Rows(_, Some(packed)) | Weight::Packed(packed) => match packed.forward() {
-                Packed::Tiles(up) => f(Outputs::Tiles(up, packed)),
-                Packed::Panels(_) => {
-                    with_values(&self.weight()?, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
-                }
-            },
+            Weight::Rows(_, Some(packed)) | Weight::Packed(packed) => f(Outputs::Packed(packed)),
         }
     }
 
@@ -179,8 +174,7 @@ impl FrozenLinear {
 pub(super) enum Outputs<'a> {
     /// The weight (out, in).
     Rows(View<'a>),
-    /// `Wᵀ` in tiles, and where `W` is to be had.
-    Tiles(&'a Tiles, &'a PackedWeight),
+    Packed(&'a PackedWeight),
 }
 
 impl Outputs<'_> {
@@ -189,7 +183,10 @@ impl Outputs<'_> {
         let n = outputs.len();
         match self {
             Self::Rows(weight) => Product::new(x, weight.rows(outputs).t()).on_one_thread().write(y, n),
-            Self::Tiles(up, _) => up.multiply_part(x, (0..up.dims().0, outputs), (y, n), Onto::Nothing),
+            Self::Packed(weight) => {
+                let depth = 0..x.dims().1;
+                weight.forward().multiply_part(x, (depth, outputs), (y, n), Onto::Nothing);
+            }
         }
     }
 
@@ -200,10 +197,9 @@ impl Outputs<'_> {
                 let width = weight.dims().1;
                 Product::new(dy, weight.rows(outputs)).on_one_thread().add_to(dx, width);
             }
-            Self::Tiles(_, weight) => {
-                let Packed::Tiles(down) = weight.backward() else { return };
-                let width = down.dims().1;
-                down.multiply_part(dy, (outputs, 0..width), (dx, width), Onto::Sum);
+            Self::Packed(weight) => {
+                let width = weight.backward().dims().1;
+                weight.backward().multiply_part(dy, (outputs, 0..width), (dx, width), Onto::Sum);
             }
         }
     }
@@ -214,8 +210,10 @@ impl Outputs<'_> {
             Self::Rows(rows) => {
                 dx.iter_mut().zip(rows.line(output)).for_each(|(dx, w)| *dx -= weight * w);
             }
-            Self::Tiles(up, _) => {
-                dx.iter_mut().enumerate().for_each(|(i, dx)| *dx -= weight * up.at(i, output));
+            Self::Packed(packed) => {
+                // From what the rest of the gradient was made of.
+                let down = packed.backward();
+                dx.iter_mut().enumerate().for_each(|(i, dx)| *dx -= weight * down.at(output, i));
             }
         }
     }

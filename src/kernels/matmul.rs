@@ -54,6 +54,11 @@ impl<'a> View<'a> {
         Self { data: &self.data[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }
 
+    /// All values, from the first on, and how far apart rows start.
+    pub(super) fn in_rows(self) -> (&'a [f32], usize) {
+        (self.data, self.row_stride)
+    }
+
     /// (rows, columns).
     pub(super) fn dims(self) -> (usize, usize) {
         (self.rows, self.cols)
@@ -72,6 +77,15 @@ impl<'a> View<'a> {
             (index * self.col_stride, self.rows)
         };
         &self.data[start..start + len]
+    }
+
+    /// The values of a column.
+    pub(super) fn column(self, index: usize, to: &mut [f32]) {
+        if !self.has_rows() {
+            return to.copy_from_slice(self.line(index));
+        }
+        let values = self.data[index..].iter().step_by(self.row_stride.max(1));
+        to.iter_mut().zip(values).for_each(|(to, &value)| *to = value);
     }
 
     fn end(&self) -> usize {

@@ -5,6 +5,7 @@
 //! thread takes through several operators while they are in its cache.
 
 mod panels;
+mod shorts;
 mod tiles;
 
 use std::ops::Range;
@@ -16,6 +17,7 @@ use super::cpu::{Level, level};
 use super::matmul::View;
 use panels::Panels;
 pub(super) use panels::tile_rows;
+use shorts::Shorts;
 pub(super) use tiles::Tiles;
 
 /// Rows from which a product is shared out by rows; below, by panels.
@@ -26,6 +28,8 @@ pub(super) const FEW_ROWS: usize = 48;
 pub(super) enum Packed {
     /// In float32.
     Panels(Panels),
+    /// In whole numbers of 13 bits, for AVX2.
+    Shorts(Shorts),
     /// In bfloat16, for a matrix unit.
     Tiles(Tiles),
 }
@@ -69,6 +73,11 @@ struct Task<'a> {
 }
 
 impl Packed {
+    /// Packs a frozen weight (depth, width): where there is no unit for bfloat16, it may be rounded for a faster one.
+    pub(super) fn frozen(from: View) -> Self {
+        if level() == Level::Avx2 { Self::Shorts(Shorts::new(from)) } else { Self::new(from) }
+    }
+
     /// Packs a matrix (depth, width).
     pub(super) fn new(from: View) -> Self {
         Self::scaled(from, 1.0)
@@ -87,6 +96,7 @@ impl Packed {
     pub(super) fn transposed(&self) -> Self {
         match self {
             Self::Panels(panels) => Self::Panels(panels.transposed()),
+            Self::Shorts(shorts) => Self::Shorts(shorts.transposed()),
             Self::Tiles(tiles) => Self::Tiles(tiles.transposed()),
         }
     }
@@ -95,6 +105,7 @@ impl Packed {
     fn panel_width(&self) -> usize {
         match self {
             Self::Panels(panels) => panels.panel_width(),
+            Self::Shorts(_) => shorts::PANEL,
             Self::Tiles(_) => tiles::PANEL,
         }
     }
@@ -107,6 +118,7 @@ impl Packed {
     pub(super) fn dims(&self) -> (usize, usize) {
         match self {
             Self::Panels(panels) => panels.dims(),
+            Self::Shorts(shorts) => shorts.dims(),
             Self::Tiles(tiles) => tiles.dims(),
         }
     }
@@ -115,6 +127,7 @@ impl Packed {
     pub(super) fn at(&self, row: usize, col: usize) -> f32 {
         match self {
             Self::Panels(panels) => panels.at(row, col),
+            Self::Shorts(shorts) => shorts.at(row, col),
             Self::Tiles(tiles) => tiles.at(row, col),
         }
     }
@@ -123,6 +136,7 @@ impl Packed {
     pub(super) fn column(&self, col: usize, to: &mut [f32]) {
         match self {
             Self::Panels(panels) => panels.column(col, to),
+            Self::Shorts(shorts) => shorts.column(col, to),
             Self::Tiles(tiles) => to.iter_mut().enumerate().for_each(|(row, to)| *to = tiles.at(row, col)),
         }
     }
@@ -130,6 +144,7 @@ impl Packed {
     fn run(&self, mut task: Task) {
         match self {
             Self::Panels(panels) => panels.multiply(task),
+            Self::Shorts(shorts) => shorts.multiply(task),
             Self::Tiles(tiles) => tiles.multiply(&mut task),
         }
     }
@@ -149,6 +164,22 @@ impl Packed {
         (onto, added): (Onto, &[Added]),
     ) {
         self.run(Task { lhs: rows, n, panels: 0..self.n_panels(), dst, stride, onto, added });
+    }
+
+    /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
+    /// added to them. The part begins with a multiple of 128 rows and with a panel.
+    pub(super) fn multiply_part(
+        &self,
+        lhs: View,
+        part: (Range<usize>, Range<usize>),
+        dst: (&mut [f32], usize),
+        onto: Onto,
+    ) {
+        match self {
+            Self::Panels(panels) => panels.multiply_part(lhs, part, dst, onto),
+            Self::Shorts(shorts) => shorts.multiply_part(lhs, part, dst, onto),
+            Self::Tiles(tiles) => tiles.multiply_part(lhs, part, dst, onto),
+        }
     }
 
     /// Whether a product can be added from that column on: panels begin there.
@@ -198,6 +229,12 @@ impl<'a> Rows<'a> {
     fn tile<const M: usize>(self, row: usize, k: Range<usize>) -> [&'a [f32]; M] {
         let len = k.end - k.start;
         std::array::from_fn(|i| &self.values[(row + i) * self.stride + k.start..][..len])
+    }
+
+    /// Those of a view, whose rows stand one after another.
+    fn of(view: View<'a>) -> Self {
+        let (values, stride) = view.in_rows();
+        Self { values, stride }
     }
 
     /// `n` rows of `width` values.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{BLOCK, ends_of, outputs};
 use crate::kernels::blocks::by_rows;
-use crate::kernels::cpu::{Level, level};
+use crate::kernels::cpu::level;
 use crate::kernels::elementwise::{ROUND, folded, vectorised};
 
 /// Steps from a block's smallest value to its largest, at most.
@@ -17,9 +17,9 @@ const STEPS: u16 = 15;
 const LARGEST: f32 = 32_767.0;
 
 /// How far from a whole number of steps a value may be, in steps. They differ by rounding, which is coarser where weights
-/// are kept in bfloat16.
+/// are not kept in float32.
 fn tolerance() -> f32 {
-    if level() == Level::Amx { 0.1 } else { 0.01 }
+    if level().rounds() { 0.1 } else { 0.01 }
 }
 
 /// A weight (out, in) in 4 bits.

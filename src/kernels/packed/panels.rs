@@ -8,7 +8,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Onto, Packed, Task};
+use super::{Added, Onto, Packed, Rows, Task};
 use crate::kernels::cpu::dispatch;
 use crate::kernels::matmul::View;
 
@@ -52,7 +52,7 @@ fn tile() -> (usize, usize) {
 /// Rows of a tile of three registers.
 const MANY: usize = 9;
 /// Rows of a tile of two registers.
-const FEW: usize = 6;
+pub(super) const FEW: usize = 6;
 
 /// Rows of a tile.
 pub(in crate::kernels) fn tile_rows() -> usize {
@@ -121,13 +121,29 @@ impl Panels {
 
     /// Forms a product. The order of summation does not depend on the number of rows.
     pub(super) fn multiply(&self, task: Task) {
-        dispatch(Multiply { rhs: self, task });
+        dispatch(Multiply { rhs: self, task, depth: 0..self.depth });
+    }
+
+    /// `lhs` times a part of the matrix, written to rows of `dst` that start `stride` values apart or added to them. The
+    /// part begins with a panel.
+    pub(super) fn multiply_part(
+        &self,
+        lhs: View,
+        (depth, columns): (Range<usize>, Range<usize>),
+        (dst, stride): (&mut [f32], usize),
+        onto: Onto,
+    ) {
+        let panels = columns.start / self.own..columns.end.div_ceil(self.own);
+        let task = Task { lhs: Rows::of(lhs), n: lhs.dims().0, panels, dst, stride, onto, added: &[] };
+        dispatch(Multiply { rhs: self, task, depth });
     }
 }
 
 struct Multiply<'a> {
     rhs: &'a Panels,
     task: Task<'a>,
+    /// Which of its rows.
+    depth: Range<usize>,
 }
 
 impl WithSimd for Multiply<'_> {
@@ -135,10 +151,10 @@ impl WithSimd for Multiply<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let depth = self.rhs.depth;
-        let part = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1);
-        for k in (0..depth).step_by(part) {
-            let k = k..(k + part).min(depth);
+        let depth = self.depth.clone();
+        let part = depth.len().div_ceil(depth.len().div_ceil(DEPTH).max(1)).max(1);
+        for k in depth.clone().step_by(part) {
+            let k = k..(k + part).min(depth.end);
             for panel in self.task.panels.clone() {
                 // Of a last panel that is half empty only what is in it.
                 let narrow = self.columns(panel) <= S::F32_LANES;
@@ -200,39 +216,64 @@ impl Multiply<'_> {
         let (own, len) = (R * S::F32_LANES, k.end - k.start);
         let values = &self.rhs.values[(panel * self.rhs.depth + k.start) * own..][..len * own];
         let (values, _) = S::as_simd_f32s(values);
-        let rows = self.task.lhs.tile(row, k.start..k.start + len);
+        let start = k.start - self.depth.start;
+        let rows = self.task.lhs.tile(row, start..start + len);
         let mut sums = [[simd.splat_f32s(0.0); U]; M];
         let next = ((panel + 1) * self.rhs.depth + k.start) * own;
         let next = if AHEAD { &self.rhs.values[next.min(self.rhs.values.len())..] } else { &[] };
         accumulate::<S, M, R, U, AHEAD>(simd, (rows, values), &mut sums, next);
-        if k.end == self.rhs.depth {
-            for added in self.task.added {
-                let Some(panel) = panel.checked_sub(added.column / own) else { continue };
-                let Packed::Panels(matrix) = added.matrix else { continue };
-                let depth = matrix.depth;
-                let Some(values) = matrix.values.get(panel * depth * own..(panel + 1) * depth * own) else {
-                    continue;
-                };
-                let (values, _) = S::as_simd_f32s(values);
-                let rows = added.rows.tile(row, 0..depth);
-                accumulate::<S, M, R, U, false>(simd, (rows, values), &mut sums, &[]);
-            }
+        if k.end == self.depth.end {
+            add_others::<S, M, R, U>(simd, self.task.added, (row, panel), &mut sums);
         }
+        let adds = self.task.onto == Onto::Sum || start > 0;
         let column = (panel - self.task.panels.start) * own;
-        let columns = self.columns(panel);
-        let adds = self.task.onto == Onto::Sum || k.start > 0;
-        for (i, sums) in sums.into_iter().enumerate() {
-            let dst = &mut self.task.dst[(row + i) * self.task.stride + column..][..columns];
-            if columns == U * S::F32_LANES {
-                let (dst, _) = S::as_mut_simd_f32s(dst);
-                for (dst, sum) in dst.iter_mut().zip(sums) {
-                    *dst = if adds { simd.add_f32s(*dst, sum) } else { sum };
-                }
-            } else {
-                let sums: &[f32] = pulp::bytemuck::cast_slice(&sums);
-                for (dst, &value) in dst.iter_mut().zip(sums) {
-                    *dst = if adds { *dst + value } else { value };
-                }
+        let (columns, stride) = (self.columns(panel), self.task.stride);
+        let dst = &mut self.task.dst[row * stride + column..];
+        write::<S, M, U>(simd, sums, (dst, stride), (columns, adds));
+    }
+}
+
+/// Adds what other products contribute to a tile of `M` rows and the first `U` registers of a panel.
+#[inline(always)]
+pub(super) fn add_others<S: Simd, const M: usize, const R: usize, const U: usize>(
+    simd: S,
+    others: &[Added],
+    (row, panel): (usize, usize),
+    sums: &mut [[S::f32s; U]; M],
+) {
+    let own = R * S::F32_LANES;
+    for added in others {
+        let Some(panel) = panel.checked_sub(added.column / own) else { continue };
+        let Packed::Panels(matrix) = added.matrix else { continue };
+        let depth = matrix.depth;
+        let Some(values) = matrix.values.get(panel * depth * own..(panel + 1) * depth * own) else {
+            continue;
+        };
+        let (values, _) = S::as_simd_f32s(values);
+        let rows = added.rows.tile(row, 0..depth);
+        accumulate::<S, M, R, U, false>(simd, (rows, values), sums, &[]);
+    }
+}
+
+/// Writes the first `columns` of a tile's sums to rows that start `stride` values apart, or adds them.
+#[inline(always)]
+pub(super) fn write<S: Simd, const M: usize, const U: usize>(
+    simd: S,
+    sums: [[S::f32s; U]; M],
+    (dst, stride): (&mut [f32], usize),
+    (columns, adds): (usize, bool),
+) {
+    for (i, sums) in sums.into_iter().enumerate() {
+        let dst = &mut dst[i * stride..][..columns];
+        if columns == U * S::F32_LANES {
+            let (dst, _) = S::as_mut_simd_f32s(dst);
+            for (dst, sum) in dst.iter_mut().zip(sums) {
+                *dst = if adds { simd.add_f32s(*dst, sum) } else { sum };
+            }
+        } else {
+            let sums: &[f32] = pulp::bytemuck::cast_slice(&sums);
+            for (dst, &value) in dst.iter_mut().zip(sums) {
+                *dst = if adds { *dst + value } else { value };
             }
         }
     }
@@ -266,7 +307,7 @@ fn accumulate<S: Simd, const M: usize, const R: usize, const U: usize, const AHE
 
 /// Asks for a value to be brought closer, if the machine can be asked.
 #[inline(always)]
-fn call_for(values: &[f32], at: usize) {
+pub(super) fn call_for<T>(values: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing; any address will do.
     #[allow(unsafe_code)]
@@ -281,7 +322,6 @@ fn call_for(values: &[f32], at: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::packed::Rows;
 
     fn values(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 101.0 - 0.5).collect()

@@ -1,0 +1,482 @@
+//! How is a matrix kept in whole numbers of 13 bits?
+//!
+//! Block floating point: of 128 values of a column, one below the other, the largest becomes 4,095 or its negative and the
+//! others the nearest whole numbers, with a scale for each block. Rows on the left are rounded so when they are
+//! multiplied. AVX2 then forms 16 products where it forms 8 in float32. A value is off by an 8,190th of its block's
+//! largest at most (in bfloat16, by a 512th of itself); sums are exact within a block and float32 beyond.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Added, Onto, Task};
+use crate::kernels::buffer::Buffer;
+use crate::kernels::elementwise::{ROUND, vectorised};
+use crate::kernels::matmul::View;
+
+/// Values that share a scale.
+const BLOCK: usize = 128;
+/// Lines of a block.
+const LINES: usize = BLOCK / 2;
+/// What the largest value of a block becomes: `BLOCK · LARGEST²` is less than 2³¹.
+const LARGEST: f32 = 4_095.0;
+/// Blocks whose largest value is below are nought.
+const NOUGHT: f32 = 1e-30;
+/// Columns of a panel: two registers of AVX2.
+pub(super) const PANEL: usize = 16;
+/// Blocks multiplied at one go, at most: what is read of the panel and of the rows stays in the first cache.
+const BLOCKS: usize = 6;
+
+/// Two rows of a panel: the two values of a column beside each other.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([i16; 2 * PANEL]);
+
+/// A matrix (depth, width) in whole numbers, to multiply by from the right.
+#[derive(Debug)]
+pub(in crate::kernels) struct Shorts {
+    /// Panel by panel. The last panel and the last line of each are filled up with zeros.
+    lines: Vec<Line>,
+    /// Of each block, panel by panel.
+    scales: Vec<[f32; PANEL]>,
+    depth: usize,
+    width: usize,
+}
+
+/// Rows on the left, rounded: (n, depth).
+struct Left {
+    /// In pairs.
+    values: Buffer<i32>,
+    scales: Buffer,
+    n: usize,
+    depth: usize,
+}
+
+impl Shorts {
+    /// Packs a matrix.
+    pub(super) fn new(from: View) -> Self {
+        Self::with(from.dims(), |column, to| from.column(column, to))
+    }
+
+    /// The transpose (width, depth), packed too.
+    pub(super) fn transposed(&self) -> Self {
+        Self::with((self.width, self.depth), |row, to| {
+            for (panel, to) in to.chunks_mut(PANEL).enumerate() {
+                let (line, scales) = (self.lines(panel)[row / 2].0, self.scales(panel)[row / BLOCK]);
+                for (i, to) in to.iter_mut().enumerate() {
+                    *to = f32::from(line[2 * i + row % 2]) * scales[i];
+                }
+            }
+        })
+    }
+
+    /// `fill` gets a column's number and room for its values.
+    fn with((depth, width): (usize, usize), fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+        let (n_lines, n_blocks, n_panels) = (n_lines(depth), n_blocks(depth), width.div_ceil(PANEL));
+        let mut lines = vec![Line([0; 2 * PANEL]); n_panels * n_lines];
+        let mut scales = vec![[0.0; PANEL]; n_panels * n_blocks];
+        let panels = lines.par_chunks_mut(n_lines.max(1)).zip(scales.par_chunks_mut(n_blocks.max(1)));
+        panels.enumerate().for_each_init(
+            || (vec![0.0; depth], vec![0; 2 * n_lines], vec![0.0; n_blocks]),
+            |(values, rounded, own), (panel, (lines, scales))| {
+                for (i, column) in (panel * PANEL..width).take(PANEL).enumerate() {
+                    fill(column, values);
+                    round(values, rounded, own);
+                    for (line, pair) in lines.iter_mut().zip(rounded.as_chunks::<2>().0) {
+                        line.0[2 * i..2 * i + 2].copy_from_slice(pair);
+                    }
+                    scales.iter_mut().zip(&*own).for_each(|(scales, scale)| scales[i] = *scale);
+                }
+            },
+        );
+        Self { lines, scales, depth, width }
+    }
+
+    /// (depth, width).
+    pub(super) fn dims(&self) -> (usize, usize) {
+        (self.depth, self.width)
+    }
+
+    /// One value.
+    pub(super) fn at(&self, row: usize, col: usize) -> f32 {
+        let (panel, col) = (col / PANEL, col % PANEL);
+        f32::from(self.lines(panel)[row / 2].0[2 * col + row % 2]) * self.scales(panel)[row / BLOCK][col]
+    }
+
+    /// The values of a column.
+    pub(super) fn column(&self, col: usize, to: &mut [f32]) {
+        let (panel, col) = (col / PANEL, col % PANEL);
+        let blocks = self.lines(panel).chunks(LINES).zip(self.scales(panel));
+        for (to, (lines, scales)) in to.chunks_mut(BLOCK).zip(blocks) {
+            for (to, line) in to.chunks_mut(2).zip(lines) {
+                to.iter_mut()
+                    .zip(&line.0[2 * col..])
+                    .for_each(|(to, &value)| *to = f32::from(value) * scales[col]);
+            }
+        }
+    }
+
+    fn lines(&self, panel: usize) -> &[Line] {
+        let n = n_lines(self.depth);
+        &self.lines[panel * n..(panel + 1) * n]
+    }
+
+    fn scales(&self, panel: usize) -> &[[f32; PANEL]] {
+        let n = n_blocks(self.depth);
+        &self.scales[panel * n..(panel + 1) * n]
+    }
+
+    /// Columns of a panel that are in use.
+    fn columns(&self, panel: usize) -> usize {
+        PANEL.min(self.width - panel * PANEL)
+    }
+
+    /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
+    /// added to them. The part begins with a block and a panel.
+    pub(super) fn multiply_part(
+        &self,
+        lhs: View,
+        (depth, columns): (Range<usize>, Range<usize>),
+        (dst, stride): (&mut [f32], usize),
+        onto: Onto,
+    ) {
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let (left, first) = (&Left::new(lhs), depth.start / BLOCK);
+        run(Multiply { rhs: self, left, first, panels, dst, stride, onto, added: &[] });
+    }
+
+    /// Forms a product. The order of summation does not depend on the number of rows.
+    pub(super) fn multiply(&self, task: Task) {
+        let Task { lhs, n, panels, dst, stride, onto, added } = task;
+        let left = &Left::new(lhs.view(n, self.depth));
+        run(Multiply { rhs: self, left, first: 0, panels, dst, stride, onto, added });
+    }
+}
+
+/// Lines of a panel.
+fn n_lines(depth: usize) -> usize {
+    depth.div_ceil(2)
+}
+
+/// Blocks of a panel.
+fn n_blocks(depth: usize) -> usize {
+    depth.div_ceil(BLOCK)
+}
+
+impl Left {
+    fn new(lhs: View) -> Self {
+        let (n, depth) = lhs.dims();
+        let (mut values, mut scales) = (Buffer::new(n * n_lines(depth)), Buffer::new(n * n_blocks(depth)));
+        let rows =
+            values.chunks_exact_mut(n_lines(depth).max(1)).zip(scales.chunks_exact_mut(n_blocks(depth).max(1)));
+        for (row, (values, scales)) in rows.enumerate() {
+            round(lhs.line(row), pulp::bytemuck::cast_slice_mut(values), scales);
+        }
+        Self { values, scales, n, depth }
+    }
+}
+
+vectorised! {
+    /// Rounds values to whole numbers, with a scale for each block of them. What is not a number makes its block's scale
+    /// no number either, so that products are none.
+    fn round<'a>(from: &'a [f32], to: &'a mut [i16], scales: &'a mut [f32]) -> () {
+        for ((from, to), scale) in from.chunks(BLOCK).zip(to.chunks_mut(BLOCK)).zip(scales) {
+            let mut lanes = [0; 16];
+            let (chunks, rest) = from.as_chunks::<16>();
+            for chunk in chunks {
+                for j in 0..16 {
+                    lanes[j] = larger(lanes[j], size_bits(chunk[j]));
+                }
+            }
+            for j in 0..rest.len() {
+                lanes[j] = larger(lanes[j], size_bits(rest[j]));
+            }
+            let mut largest = 0;
+            for lane in lanes {
+                largest = larger(largest, lane);
+            }
+            let largest = f32::from_bits(largest as u32);
+            let steps = if largest < NOUGHT { 0.0 } else { LARGEST / largest };
+            *scale = if largest < NOUGHT { 0.0 } else { largest / LARGEST };
+            for (to, &value) in to.iter_mut().zip(from) {
+                *to = value.mul_add(steps, ROUND).to_bits() as i16;
+            }
+            if to.len() > from.len() {
+                to[from.len()..].fill(0);
+            }
+        }
+    }
+}
+
+/// What orders values by size, and what is not a number above all.
+#[inline(always)]
+fn size_bits(value: f32) -> i32 {
+    (value.to_bits() & 0x7fff_ffff) as i32
+}
+
+#[inline(always)]
+fn larger(a: i32, b: i32) -> i32 {
+    if b > a { b } else { a }
+}
+
+/// A product to be formed: rows times some panels, of which the blocks from `first` on are used.
+struct Multiply<'a> {
+    rhs: &'a Shorts,
+    left: &'a Left,
+    first: usize,
+    panels: Range<usize>,
+    dst: &'a mut [f32],
+    stride: usize,
+    onto: Onto,
+    added: &'a [Added<'a>],
+}
+
+#[cfg(target_arch = "x86_64")]
+use vectors::run;
+
+#[cfg(target_arch = "x86_64")]
+mod vectors {
+    use pulp::x86::V3;
+    use pulp::{bytemuck, f32x8, i16x16, i32x8};
+
+    use super::super::panels::{FEW, add_others, call_for, write};
+    use super::{BLOCKS, LINES, Line, Multiply, Onto, PANEL, n_blocks, n_lines};
+
+    /// Registers of a panel's row.
+    const R: usize = 2;
+
+    /// Forms a product with AVX2, without which no matrix is packed so.
+    pub(super) fn run(product: Multiply) {
+        struct All<'a>(V3, Multiply<'a>);
+        impl pulp::NullaryFnOnce for All<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn call(self) {
+                let Self(simd, mut product) = self;
+                product.all(simd);
+            }
+        }
+        if let Some(simd) = V3::try_new() {
+            simd.vectorize(All(simd, product));
+        }
+    }
+
+    impl Multiply<'_> {
+        #[inline(always)]
+        fn all(&mut self, simd: V3) {
+            let n_blocks = n_blocks(self.left.depth);
+            let part = n_blocks.div_ceil(n_blocks.div_ceil(BLOCKS).max(1)).max(1);
+            for block in (0..n_blocks).step_by(part) {
+                let blocks = (block, (block + part).min(n_blocks));
+                for panel in self.panels.clone() {
+                    // Of a last panel that is half empty only what is in it.
+                    if self.rhs.columns(panel) > PANEL / 2 {
+                        self.rows::<2>(simd, panel, blocks);
+                    } else {
+                        self.rows::<1>(simd, panel, blocks);
+                    }
+                }
+            }
+        }
+
+        /// All rows times some blocks of a panel, of which the first `U` registers of a row are used.
+        #[inline(always)]
+        fn rows<const U: usize>(&mut self, simd: V3, panel: usize, blocks: (usize, usize)) {
+            let mut row = 0;
+            while row + FEW <= self.left.n {
+                if row == 0 {
+                    self.tile::<FEW, U, true>(simd, (row, panel), blocks);
+                } else {
+                    self.tile::<FEW, U, false>(simd, (row, panel), blocks);
+                }
+                row += FEW;
+            }
+            match self.left.n - row {
+                1 => self.tile::<1, U, false>(simd, (row, panel), blocks),
+                2 => self.tile::<2, U, false>(simd, (row, panel), blocks),
+                3 => self.tile::<3, U, false>(simd, (row, panel), blocks),
+                4 => self.tile::<4, U, false>(simd, (row, panel), blocks),
+                5 => self.tile::<5, U, false>(simd, (row, panel), blocks),
+                _ => {}
+            }
+        }
+
+        /// `M` rows times some blocks of a panel; `AHEAD`: the same blocks of the next panel are called for meanwhile.
+        #[inline(always)]
+        fn tile<const M: usize, const U: usize, const AHEAD: bool>(
+            &mut self,
+            simd: V3,
+            (row, panel): (usize, usize),
+            (from, to): (usize, usize),
+        ) {
+            let Self { rhs, left, first, .. } = *self;
+            let (lines, scales) = (rhs.lines(panel), rhs.scales(panel));
+            let (n_pairs, n_blocks) = (n_lines(left.depth), n_blocks(left.depth));
+            let mut sums = [[simd.splat_f32x8(0.0); U]; M];
+            for block in from..to {
+                let (start, end) = (block * LINES, n_pairs.min((block + 1) * LINES));
+                let rows = std::array::from_fn(|i| &left.values[(row + i) * n_pairs..][start..end]);
+                let lines = &lines[first * LINES + start..first * LINES + end];
+                let whole = block_sums::<M, U, AHEAD>(simd, rows, lines, n_lines(rhs.depth));
+                let scales: [f32x8; R] = bytemuck::cast(scales[first + block]);
+                for (i, (sums, whole)) in sums.iter_mut().zip(whole).enumerate() {
+                    let scale = simd.splat_f32x8(left.scales[(row + i) * n_blocks + block]);
+                    for u in 0..U {
+                        let scaled = simd.mul_f32x8(simd.convert_i32x8_to_f32x8(whole[u]), scales[u]);
+                        sums[u] = simd.mul_add_f32x8(scaled, scale, sums[u]);
+                    }
+                }
+            }
+            if to == n_blocks {
+                add_others::<V3, M, R, U>(simd, self.added, (row, panel), &mut sums);
+            }
+            let adds = self.onto == Onto::Sum || from > 0;
+            let column = (panel - self.panels.start) * PANEL;
+            let dst = &mut self.dst[row * self.stride + column..];
+            write::<V3, M, U>(simd, sums, (dst, self.stride), (rhs.columns(panel), adds));
+        }
+    }
+
+    /// Products of pairs, summed over a block. `AHEAD`: the lines that follow `next` lines later are called for meanwhile.
+    #[inline(always)]
+    fn block_sums<const M: usize, const U: usize, const AHEAD: bool>(
+        simd: V3,
+        rows: [&[i32]; M],
+        lines: &[Line],
+        next: usize,
+    ) -> [[i32x8; U]; M] {
+        assert!(rows.iter().all(|row| row.len() >= lines.len()));
+        let mut sums = [[simd.splat_i32x8(0); U]; M];
+        for (k, line) in lines.iter().enumerate() {
+            if AHEAD {
+                call_for(std::slice::from_ref(line), next);
+            }
+            let weights: [i16x16; R] = bytemuck::cast(line.0);
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                // SAFETY: a row has a pair for each line, asserted above.
+                #[allow(unsafe_code)]
+                let pair = simd.splat_i32x8(unsafe { *row.get_unchecked(k) });
+                for u in 0..U {
+                    let products =
+                        simd.multiply_wrapping_add_adjacent_i16x16(bytemuck::cast(pair), weights[u]);
+                    sums[u] = simd.wrapping_add_i32x8(sums[u], products);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Elsewhere no matrix is packed so.
+#[cfg(not(target_arch = "x86_64"))]
+fn run(product: Multiply) {
+    unreachable!("{} rows in whole numbers without AVX2", product.left.n);
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::super::Rows;
+    use super::*;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 101.0 - 0.5).collect()
+    }
+
+    fn rounded(values: &[f32]) -> (Vec<i16>, Vec<f32>) {
+        let (mut whole, mut scales) = (vec![7; values.len().next_multiple_of(2)], vec![7.0; n_blocks(values.len())]);
+        round(values, &mut whole, &mut scales);
+        (whole, scales)
+    }
+
+    #[test]
+    fn values_are_off_by_half_a_step_at_most() {
+        for n in [1, 2, 15, 127, 128, 129, 576] {
+            let values = values(n, 3);
+            let (whole, scales) = rounded(&values);
+            for (i, value) in values.iter().enumerate() {
+                let off = (value - f32::from(whole[i]) * scales[i / BLOCK]).abs();
+                assert!(off <= 0.5001 * scales[i / BLOCK], "{n}, {i}: off by {off}");
+            }
+            assert!(whole.iter().all(|v| v.abs() <= LARGEST as i16));
+            assert!(whole[n..].iter().all(|&v| v == 0));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_none_and_nought_stays_nought() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut lhs = values(2 * BLOCK, 3);
+            lhs[BLOCK + 3] = bad;
+            let matrix = Shorts::new(View::new(&values(2 * BLOCK * 3, 5), 2 * BLOCK, 3));
+            let mut dst = [0.0; 3];
+            matrix.multiply_part(View::new(&lhs, 1, 2 * BLOCK), (0..2 * BLOCK, 0..3), (&mut dst, 3), Onto::Nothing);
+            assert!(dst.iter().all(|v| !v.is_finite()), "{bad}: {dst:?}");
+        }
+        let (whole, scales) = rounded(&[0.0, -0.0, 1e-38, 0.0]);
+        assert!(whole.iter().all(|&v| v == 0) && scales == [0.0]);
+    }
+
+    #[test]
+    fn a_block_of_the_largest_values_does_not_overflow() {
+        let (lhs, matrix) = (vec![-3.0; BLOCK], vec![5.0; BLOCK]);
+        let matrix = Shorts::new(View::new(&matrix, BLOCK, 1));
+        let mut dst = [0.0];
+        matrix.multiply_part(View::new(&lhs, 1, BLOCK), (0..BLOCK, 0..1), (&mut dst, 1), Onto::Nothing);
+        assert!((dst[0] / (-15.0 * BLOCK as f32) - 1.0).abs() < 1e-6, "{dst:?}");
+    }
+
+    #[test]
+    fn a_product_is_that_of_what_is_kept_for_any_number_of_rows_and_columns() {
+        for (depth, width) in [(5, 1), (7, 8), (130, 15), (129, 33), (128, 16), (7 * BLOCK + 9, 21)] {
+            let matrix = Shorts::new(View::new(&values(depth * width, 5), depth, width));
+            let back = matrix.transposed();
+            for n in 0..14 {
+                let lhs = values(n * depth, 3);
+                let kept: Vec<f32> = lhs
+                    .chunks(depth)
+                    .flat_map(|row| {
+                        let (whole, scales) = rounded(row);
+                        (0..depth).map(move |i| f32::from(whole[i]) * scales[i / BLOCK]).collect::<Vec<_>>()
+                    })
+                    .collect();
+                let mut dst = vec![7.0; n * width];
+                let (lhs, panels) = (Rows::new(&lhs, depth), 0..width.div_ceil(PANEL));
+                let (stride, onto, added) = (width, Onto::Nothing, &[][..]);
+                matrix.multiply(Task { lhs, n, panels, dst: &mut dst, stride, onto, added });
+                for (i, &value) in dst.iter().enumerate() {
+                    let (row, column) = (i / width, i % width);
+                    let exact: f32 = (0..depth).map(|k| kept[row * depth + k] * matrix.at(k, column)).sum();
+                    assert!((value - exact).abs() < 1e-4, "{n} x {depth} x {width}: {value} for {exact}");
+                }
+            }
+            let mut column = vec![0.0; depth];
+            for i in 0..width {
+                matrix.column(i, &mut column);
+                for (k, value) in column.iter().enumerate() {
+                    assert!((value - matrix.at(k, i)).abs() < f32::EPSILON);
+                    assert!((value - back.at(i, k)).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let (depth, width) = (3 * BLOCK, 3 * PANEL);
+        let (lhs, matrix) = (values(4 * depth, 3), values(depth * width, 5));
+        let matrix = Shorts::new(View::new(&matrix, depth, width));
+        let mut whole = vec![0.0; 4 * width];
+        matrix.multiply_part(View::new(&lhs, 4, depth), (0..depth, 0..width), (&mut whole, width), Onto::Nothing);
+        let mut parts = vec![0.0; 4 * width];
+        for rows in [0..BLOCK, BLOCK..depth] {
+            for columns in [0..PANEL, PANEL..width] {
+                let lhs = View::strided(&lhs[rows.start..], (4, rows.len()), depth);
+                let dst = &mut parts[columns.start..];
+                matrix.multiply_part(lhs, (rows.clone(), columns), (dst, width), Onto::Sum);
+            }
+        }
+        for (a, b) in whole.iter().zip(&parts) {
+            assert!((a - b).abs() < 1e-4, "{a} and {b}");
+        }
+    }
+}
