@@ -6,15 +6,18 @@ use super::amx::STEP;
 use super::cpu::{Level, level};
 use super::packed::tile_rows;
 
-/// Rows of a block, about: with what is made of them they fill a thread's cache.
-const BLOCK_ROWS: usize = 132;
+/// Rows of a block, about: with what is made of them they fill a thread's cache. Where products are slower, smaller blocks
+/// read the weights more often at no cost, and no thread waits long for a slower one.
+fn block_rows() -> usize {
+    if level() < Level::Avx512 { 66 } else { 132 }
+}
 
 /// Consecutive blocks of `n` rows: as many for each thread and of nearly the same size, so that none waits long for the
 /// others, and not many more than that, for each reads the weights anew. All but the last are whole tiles.
 fn row_blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
     let tile = if level() == Level::Amx { STEP } else { tile_rows() };
     let n_tiles = n.div_ceil(tile);
-    let wanted = n.div_ceil(BLOCK_ROWS).next_multiple_of(rayon::current_num_threads().max(1));
+    let wanted = n.div_ceil(block_rows()).next_multiple_of(rayon::current_num_threads().max(1));
     let n_blocks = wanted.min(n_tiles);
     let start = move |block: usize| (block * n_tiles / n_blocks * tile).min(n);
     (0..n_blocks).map(move |block| start(block)..start(block + 1))
@@ -68,7 +71,7 @@ mod tests {
             let smallest = all.iter().map(Range::len).min().unwrap_or(0);
             // One tile more, and in the last block one that is not full.
             assert!(largest - smallest < 2 * STEP.max(tile_rows()), "{n}: {all:?}");
-            assert!(largest <= BLOCK_ROWS + STEP.max(tile_rows()), "{n}: {all:?}");
+            assert!(largest <= block_rows() + STEP.max(tile_rows()), "{n}: {all:?}");
         }
     }
 

@@ -32,7 +32,7 @@ impl Affine {
     /// When the weight is not a matrix of float32 on the CPU.
     pub fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (d_out, d_in) = weight.dims2()?;
-        let weight = with_values(weight, |w| Ok(Packed::new(View::new(w, d_out, d_in).t())))?;
+        let weight = with_values(weight, |w| Ok(Packed::frozen(View::new(w, d_out, d_in).t())))?;
         Ok(Self { weight, bias: bias.to_vec1()?.into() })
     }
 

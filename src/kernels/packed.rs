@@ -198,7 +198,8 @@ impl Packed {
             return y;
         }
         let (own, all) = (self.panel_width(), self.n_panels());
-        let group = all.div_ceil(16).max(1);
+        // Two for each thread: each may have to round the rows anew.
+        let group = all.div_ceil(2 * rayon::current_num_threads()).max(1);
         let groups: Vec<_> = (0..all).step_by(group).map(|p| p..(p + group).min(all)).collect();
         let part = |panels: &Range<usize>| {
             let columns = (panels.end * own).min(width) - panels.start * own;

@@ -79,51 +79,61 @@ pub(in crate::kernels) fn attend_rows(
     if shape.lengths.iter().all(|&n| n <= FEW_ROWS) {
         return few_rows(qkv, shape, &caches);
     }
-    let mut starts = Vec::new();
-    let mut at = 0;
-    for (i, &n) in shape.lengths.iter().enumerate() {
-        starts.extend((0..shape.n_heads).map(|head| (i, at, n, head)));
-        at += n;
+    // From the last rows on: they see most.
+    let mut tasks = Vec::new();
+    let mut end = shape.lengths.iter().sum::<usize>();
+    for (cache, &n) in caches.iter().zip(&shape.lengths).rev() {
+        let first = cache.len(shape) - n;
+        for from in (0..n).step_by(ROWS).rev() {
+            let rows = Rows { start: end - n + from, n: ROWS.min(n - from), first: first + from };
+            tasks.extend((0..shape.n_heads).map(|head| (*cache, rows, head)));
+        }
+        end -= n;
     }
-    let blocks: Vec<Vec<f32>> = starts
-        .par_iter()
-        .map(|&(i, start, n, head)| {
-            attend_head(shape, caches[i], &qkv[start * width + head * dim..], (n, head))
-        })
-        .collect();
+    let of = |&(cache, rows, head): &(&CachedKeys, Rows, usize)| attend_head(shape, cache, qkv, (rows, head));
+    let blocks: Vec<Vec<f32>> = tasks.par_iter().with_max_len(1).map(of).collect();
     let mut out = vec![0.0; qkv.len() / width * shape.q_width()];
-    for (&(_, start, _, head), block) in starts.iter().zip(&blocks) {
+    for ((_, rows, head), block) in tasks.iter().zip(&blocks) {
         for (i, row) in block.chunks_exact(dim).enumerate() {
-            let to = (start + i) * shape.q_width() + head * dim;
+            let to = (rows.start + i) * shape.q_width() + head * dim;
             out[to..to + dim].copy_from_slice(row);
         }
     }
     out
 }
 
-/// One query head of one sequence: the `n` newest rows against the whole cache.
-fn attend_head(shape: &AttentionShape, cache: &CachedKeys, q: &[f32], (n, head): (usize, usize)) -> Vec<f32> {
-    let (dim, total) = (shape.head_dim, cache.len(shape));
-    let first = total - n;
+/// Rows that follow each other in a sequence.
+#[derive(Clone, Copy)]
+struct Rows {
+    /// The first, among all new rows.
+    start: usize,
+    n: usize,
+    /// The position of the first.
+    first: usize,
+}
+
+/// One query head of some rows, against all that they see.
+fn attend_head(
+    shape: &AttentionShape,
+    cache: &CachedKeys,
+    qkv: &[f32],
+    (rows, head): (Rows, usize),
+) -> Vec<f32> {
+    let (dim, width, Rows { start, n, first }) = (shape.head_dim, shape.width(), rows);
     let mut queries = Vec::with_capacity(n * dim);
-    gather(q, (n, dim, shape.width()), &mut queries);
+    gather(&qkv[start * width + head * dim..], (n, dim, width), &mut queries);
     turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
     let CachedHead { k, v } = &cache.heads[head / shape.group()];
-    let mut out = vec![0.0; n * dim];
-    let mut scores = vec![0.0; ROWS.min(n) * total];
-    for from in (0..n).step_by(ROWS) {
-        let to = (from + ROWS).min(n);
-        let visible = first + to;
-        let scores = &mut scores[..(to - from) * visible];
-        let rows = View::new(&queries[from * dim..to * dim], to - from, dim);
-        let keys = View::new(k, visible, dim);
-        Product::new(rows, keys.t()).scaled(shape.scale()).on_one_thread().write(scores, visible);
-        for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
-            softmax(row, first + from + i + 1);
-        }
-        let values = View::new(v, visible, dim);
-        let product = Product::new(View::new(scores, to - from, visible), values).on_one_thread();
-        product.write(&mut out[from * dim..], dim);
+    let visible = first + n;
+    let mut scores = vec![0.0; n * visible];
+    let keys = View::new(k, visible, dim);
+    let product = Product::new(View::new(&queries, n, dim), keys.t()).scaled(shape.scale());
+    product.on_one_thread().write(&mut scores, visible);
+    for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
+        softmax(row, first + i + 1);
     }
+    let mut out = vec![0.0; n * dim];
+    let values = View::new(v, visible, dim);
+    Product::new(View::new(&scores, n, visible), values).on_one_thread().write(&mut out, dim);
     out
 }

@@ -1,18 +1,23 @@
 //! How do new rows pass a layer whose earlier rows are cached?
 //!
-//! For answering: no gradient, and rows of different contenders stand beside each other. Token by token there are only a
-//! few rows; then what lies between the products must cost nothing, so all of it happens on slices.
+//! For answering: no gradient, and rows of different contenders stand beside each other. The many rows of a prompt go
+//! through all that lies between attentions block by block, as in training. Token by token there are only a few; then
+//! what lies between the products must cost nothing, so all of it happens on slices.
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::FrozenLayer;
 use crate::kernels::attention::{AttentionShape, CachedKeys, attend_cached, attend_rows};
+use crate::kernels::blocks::blocks;
+use crate::kernels::buffer::Buffer;
 use crate::kernels::cpu::{is_fast, with_values};
 use crate::kernels::linear::{Correction, FrozenLinear, add_low_rank, low_rank};
-use crate::kernels::mlp::{join_all, swiglu};
+use crate::kernels::mlp::{join_all, join_rows, swiglu};
 use crate::kernels::norm::rms_norm;
+use crate::kernels::packed::{FEW_ROWS, Onto, Rows};
 
 /// Some rows of an input and the corrections of their projection.
 #[derive(Debug, Clone)]
@@ -41,12 +46,69 @@ pub fn answer_layer(
         return answer_layer_portable(x, layer, parts, (shape, keys));
     }
     let (n, mut x_rows) = (x.dim(0)?, with_values(x, |x| Ok(x.to_vec()))?);
+    if n >= FEW_ROWS {
+        answer_blocks((&mut x_rows, n), layer, parts, (shape, keys))?;
+        return Tensor::from_vec(x_rows, x.shape(), x.device());
+    }
     let project = |h: &[f32], i: usize| corrected((h, n), layer.stacks()[i], &parts[i]);
     let attended = attend_rows(&project(&layer.attn_norm.forward(&x_rows), 0)?, shape, keys);
     add(&mut x_rows, &project(&attended, 1)?);
     let gate_up = project(&layer.ffn_norm.forward(&x_rows), 2)?;
     add(&mut x_rows, &project(&join_all(&gate_up, layer.down.dims().1), 3)?);
     Tensor::from_vec(x_rows, x.shape(), x.device())
+}
+
+/// Takes many rows through the layer.
+fn answer_blocks(
+    (x, n): (&mut [f32], usize),
+    layer: &FrozenLayer,
+    parts: &RowCorrections,
+    (shape, keys): (&AttentionShape, &mut [&mut CachedKeys]),
+) -> Result<()> {
+    let [qkv_width, hidden, gate_up_width, _] = layer.stacks().map(|stack| stack.dims().0);
+    let (attended_width, inner) = (layer.output.dims().1, layer.down.dims().1);
+    let mut qkv: Buffer = Buffer::new(n * qkv_width);
+    blocks(n, [(&mut qkv[..], qkv_width)]).into_par_iter().try_for_each(|(rows, [qkv])| {
+        let mut h = Buffer::new(rows.len() * hidden);
+        layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
+        project_block((&h, &rows), (&layer.qkv, &parts[0]), (qkv, Onto::Nothing))
+    })?;
+    let attended = attend_rows(&qkv, shape, keys);
+    blocks(n, [(x, hidden)]).into_par_iter().try_for_each(|(rows, [x])| {
+        let own = &attended[rows.start * attended_width..rows.end * attended_width];
+        project_block((own, &rows), (&layer.output, &parts[1]), (x, Onto::Sum))?;
+        let mut h = Buffer::new(rows.len() * hidden);
+        layer.ffn_norm.rows(x, &mut h);
+        let mut gate_up: Buffer = Buffer::new(rows.len() * gate_up_width);
+        project_block((&h, &rows), (&layer.gate_up, &parts[2]), (&mut gate_up, Onto::Nothing))?;
+        let mut joined = Buffer::new(rows.len() * inner);
+        join_rows(&gate_up, inner, &mut joined);
+        project_block((&joined, &rows), (&layer.down, &parts[3]), (x, Onto::Sum))
+    })
+}
+
+/// The projection of a block of rows on this thread, some of them corrected.
+fn project_block(
+    (x, rows): (&[f32], &Range<usize>),
+    (base, parts): (&FrozenLinear, &[CorrectedRows]),
+    (y, onto): (&mut [f32], Onto),
+) -> Result<()> {
+    let (d_out, d_in) = base.dims();
+    let Some(packed) = base.packed() else { bail!("a projection of the layer is not packed") };
+    packed.forward().multiply(Rows::new(x, d_in), rows.len(), (&mut *y, d_out), onto);
+    for part in parts {
+        let own = part.rows.start.max(rows.start)..part.rows.end.min(rows.end);
+        if own.is_empty() {
+            continue;
+        }
+        let (at, n) = (own.start - rows.start, own.len());
+        for correction in &part.corrections {
+            let y = &mut y[at * d_out + correction.start..];
+            let x = &x[at * d_in..(at + n) * d_in];
+            add_low_rank((x, n), correction, part.scaling as f32, (y, d_out))?;
+        }
+    }
+    Ok(())
 }
 
 /// The same in plain operations, but for attention.

@@ -167,8 +167,9 @@ impl Left {
     fn new(lhs: View) -> Self {
         let (n, depth) = lhs.dims();
         let (mut values, mut scales) = (Buffer::new(n * n_lines(depth)), Buffer::new(n * n_blocks(depth)));
-        let rows =
-            values.chunks_exact_mut(n_lines(depth).max(1)).zip(scales.chunks_exact_mut(n_blocks(depth).max(1)));
+        let rows = values
+            .chunks_exact_mut(n_lines(depth).max(1))
+            .zip(scales.chunks_exact_mut(n_blocks(depth).max(1)));
         for (row, (values, scales)) in rows.enumerate() {
             round(lhs.line(row), pulp::bytemuck::cast_slice_mut(values), scales);
         }
@@ -383,7 +384,8 @@ mod tests {
     }
 
     fn rounded(values: &[f32]) -> (Vec<i16>, Vec<f32>) {
-        let (mut whole, mut scales) = (vec![7; values.len().next_multiple_of(2)], vec![7.0; n_blocks(values.len())]);
+        let (mut whole, mut scales) =
+            (vec![7; values.len().next_multiple_of(2)], vec![7.0; n_blocks(values.len())]);
         round(values, &mut whole, &mut scales);
         (whole, scales)
     }
@@ -409,7 +411,12 @@ mod tests {
             lhs[BLOCK + 3] = bad;
             let matrix = Shorts::new(View::new(&values(2 * BLOCK * 3, 5), 2 * BLOCK, 3));
             let mut dst = [0.0; 3];
-            matrix.multiply_part(View::new(&lhs, 1, 2 * BLOCK), (0..2 * BLOCK, 0..3), (&mut dst, 3), Onto::Nothing);
+            matrix.multiply_part(
+                View::new(&lhs, 1, 2 * BLOCK),
+                (0..2 * BLOCK, 0..3),
+                (&mut dst, 3),
+                Onto::Nothing,
+            );
             assert!(dst.iter().all(|v| !v.is_finite()), "{bad}: {dst:?}");
         }
         let (whole, scales) = rounded(&[0.0, -0.0, 1e-38, 0.0]);
@@ -466,7 +473,12 @@ mod tests {
         let (lhs, matrix) = (values(4 * depth, 3), values(depth * width, 5));
         let matrix = Shorts::new(View::new(&matrix, depth, width));
         let mut whole = vec![0.0; 4 * width];
-        matrix.multiply_part(View::new(&lhs, 4, depth), (0..depth, 0..width), (&mut whole, width), Onto::Nothing);
+        matrix.multiply_part(
+            View::new(&lhs, 4, depth),
+            (0..depth, 0..width),
+            (&mut whole, width),
+            Onto::Nothing,
+        );
         let mut parts = vec![0.0; 4 * width];
         for rows in [0..BLOCK, BLOCK..depth] {
             for columns in [0..PANEL, PANEL..width] {

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn own_kernels_read_as_candle_does() {
-        let tolerance = if level() == Level::Amx { 0.1 } else { 1e-4 };
+        let tolerance = if level().rounds() { 0.1 } else { 1e-4 };
         for prefix in ["", "bert."] {
             let (texts, config) = (texts(), config());
             let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
@@ -217,7 +217,12 @@ mod tests {
 
     #[test]
     fn a_text_is_read_alike_alone_and_among_others() {
-        let tolerance = if level() == Level::Amx { 0.05 } else { 1e-5 };
+        // What differs by a last digit may be rounded otherwise.
+        let tolerance = match level() {
+            Level::Amx => 0.05,
+            Level::Avx2 => 1e-3,
+            _ => 1e-5,
+        };
         let (texts, model) = (texts(), Bert::load(weights(""), &config()).unwrap());
         let all: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let together = model.forward(&all).unwrap();
