@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::amx::STEP;
 use super::cpu::{Level, level};
 use super::packed::tile_rows;
@@ -23,12 +25,21 @@ fn row_blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n_blocks).map(move |block| start(block)..start(block + 1))
 }
 
-/// Cuts buffers, each with the width of its rows, into blocks of the same rows. The last row of a buffer may be short.
+/// Cuts buffers, each with the width of its rows, into blocks of the same rows, to be gone through on all threads. The last
+/// row of a buffer may be short.
 pub(super) fn blocks<const N: usize>(
+    n: usize,
+    buffers: [(&mut [f32], usize); N],
+) -> impl IndexedParallelIterator<Item = (Range<usize>, [&mut [f32]; N])> {
+    // One at a time: the last are left for whoever is done first.
+    cut(n, buffers).into_par_iter().with_max_len(1)
+}
+
+fn cut<const N: usize>(
     n: usize,
     mut buffers: [(&mut [f32], usize); N],
 ) -> Vec<(Range<usize>, [&mut [f32]; N])> {
-    let cut = |rows: Range<usize>| {
+    let own = |rows: Range<usize>| {
         let parts = buffers.each_mut().map(|(rest, width)| {
             let len = (rows.len() * *width).min(rest.len());
             let (own, others) = std::mem::take(rest).split_at_mut(len);
@@ -37,7 +48,7 @@ pub(super) fn blocks<const N: usize>(
         });
         (rows, parts)
     };
-    row_blocks(n).map(cut).collect()
+    row_blocks(n).map(own).collect()
 }
 
 /// Outputs of `n` rows that were computed in shares, each (outputs, n), as rows (n, all outputs).
@@ -78,7 +89,7 @@ mod tests {
     #[test]
     fn buffers_are_cut_at_the_same_rows() {
         let (mut wide, mut narrow, mut none) = (vec![0.0; 300 * 5 - 2], vec![0.0; 300], Vec::new());
-        let cut = blocks(300, [(&mut wide, 5), (&mut narrow, 1), (&mut none, 0)]);
+        let cut = cut(300, [(&mut wide, 5), (&mut narrow, 1), (&mut none, 0)]);
         assert!(cut.len() > 1);
         let end = cut.len() - 1;
         for (i, (rows, [wide, narrow, none])) in cut.iter().enumerate() {

@@ -109,7 +109,7 @@ pub fn encode(x: &mut [f32], layers: &[EncoderLayer], (lengths, n_heads): (&[usi
             finish(layer, &attended, x, (n, Threads::All));
             continue;
         }
-        blocks(n, [(&mut *x, hidden)]).into_par_iter().for_each(|(rows, [x])| {
+        blocks(n, [(&mut *x, hidden)]).for_each(|(rows, [x])| {
             let own = &attended[rows.start * hidden..rows.end * hidden];
             finish(layer, own, x, (rows.len(), Threads::One));
         });

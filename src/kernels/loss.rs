@@ -127,7 +127,7 @@ fn log_probs(
             seen.into_iter().map(|s| s.own - s.largest - s.sum.ln()).collect::<Vec<f32>>()
         };
         let shares = blocks(targets.len(), [(gradient, gradient_width)]);
-        Ok(shares.into_par_iter().map(of).collect::<Vec<_>>().concat())
+        Ok(shares.map(of).collect::<Vec<_>>().concat())
     })
 }
 

@@ -189,7 +189,7 @@ impl<'a> Product<'a> {
         if self.threads == Threads::One {
             return rhs.multiply_view(self.lhs, (dst, dst_stride), onto);
         }
-        blocks(self.lhs.rows, [(dst, dst_stride)]).into_par_iter().for_each(|(rows, [dst])| {
+        blocks(self.lhs.rows, [(dst, dst_stride)]).for_each(|(rows, [dst])| {
             rhs.multiply_view(self.lhs.rows(rows), (dst, dst_stride), onto);
         });
     }

@@ -192,7 +192,7 @@ impl Packed {
         let width = self.dims().1;
         let mut y = vec![0.0; n * width];
         if n >= FEW_ROWS {
-            blocks(n, [(&mut y[..], width)]).into_par_iter().for_each(|(own, [y])| {
+            blocks(n, [(&mut y[..], width)]).for_each(|(own, [y])| {
                 self.multiply(rows.from(own.start), own.len(), (y, width), Onto::Nothing);
             });
             return y;

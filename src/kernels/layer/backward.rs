@@ -50,7 +50,7 @@ impl Fused {
             (&mut u_gate_up[..], widths[2]),
             (&mut u_down[..], widths[3]),
         ];
-        blocks(n, buffers).into_par_iter().for_each(
+        blocks(n, buffers).for_each(
             |(rows, [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down])| {
                 let n = rows.len();
                 let dy = own(dy, &rows, hidden);
@@ -78,7 +78,7 @@ impl Fused {
         let mut dx = if wanted { vec![0.0; x.len()] } else { Vec::new() };
         let dx_width = if wanted { hidden } else { 0 };
         let buffers = [(&mut dx[..], dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
-        blocks(n, buffers).into_par_iter().for_each(|(rows, [dx, h, u])| {
+        blocks(n, buffers).for_each(|(rows, [dx, h, u])| {
             let n = rows.len();
             let x = own(x, &rows, hidden);
             let d_qkv = own(&d_qkv, &rows, outputs[0]);

@@ -46,7 +46,7 @@ impl Fused {
         };
         let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
-        blocks(n, buffers).into_par_iter().for_each(|(rows, [qkv, thin])| {
+        blocks(n, buffers).for_each(|(rows, [qkv, thin])| {
             let n = rows.len();
             let mut h = Buffer::new(n * hidden);
             layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
@@ -63,25 +63,23 @@ impl Fused {
             (&mut thin_down[..], widths[3]),
         ];
         let (attended, width) = (&kept.attended[..], layer.output.dims().1);
-        blocks(n, buffers).into_par_iter().for_each(
-            |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
-                let n = rows.len();
-                middle.copy_from_slice(&x[rows.start * hidden..rows.end * hidden]);
-                output_stack.rows(
-                    &attended[rows.start * width..rows.end * width],
-                    n,
-                    (middle, Onto::Sum),
-                    thin_output,
-                );
-                let mut h = Buffer::new(n * hidden);
-                layer.ffn_norm.rows(middle, &mut h);
-                gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up);
-                let mut joined = Buffer::new(n * inner);
-                mlp::join_rows(gate_up, inner, &mut joined);
-                y.copy_from_slice(middle);
-                down_stack.rows(&joined, n, (y, Onto::Sum), thin_down);
-            },
-        );
+        blocks(n, buffers).for_each(|(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
+            let n = rows.len();
+            middle.copy_from_slice(&x[rows.start * hidden..rows.end * hidden]);
+            output_stack.rows(
+                &attended[rows.start * width..rows.end * width],
+                n,
+                (middle, Onto::Sum),
+                thin_output,
+            );
+            let mut h = Buffer::new(n * hidden);
+            layer.ffn_norm.rows(middle, &mut h);
+            gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up);
+            let mut joined = Buffer::new(n * inner);
+            mlp::join_rows(gate_up, inner, &mut joined);
+            y.copy_from_slice(middle);
+            down_stack.rows(&joined, n, (y, Onto::Sum), thin_down);
+        });
         Ok((y, kept))
     }
 }
