@@ -3,62 +3,50 @@
 //! What came quantised in blocks of 32 values, `Q8_0` among them, is on that grid already and loses nothing but the last
 //! digit; other weights are off by a 500th of their block's span at most.
 
-use rayon::prelude::*;
-
-use super::{BLOCK, ends_of, outputs};
-use crate::kernels::blocks::by_rows;
+use super::{BLOCK, Left, Sums, each_output, ends_of, pairs_of};
 use crate::kernels::elementwise::{folded, vectorised};
 
 /// A weight (out, in) in bytes.
 #[derive(Debug)]
 pub(in crate::kernels) struct Bytes {
-    values: Vec<u8>,
-    /// Of each block: scale and offset.
-    grids: Vec<[f32; 2]>,
-    /// Of a row.
-    width: usize,
+    pairs: Vec<Pair>,
+}
+
+/// Two blocks of a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pair {
+    values: [[u8; BLOCK]; 2],
+    /// The scale of each, then the offset of each.
+    grids: [f32; 4],
 }
 
 impl Bytes {
     /// Of a weight (out, in), of which `row` writes the values of one output.
     pub(super) fn new(dims: (usize, usize), row: &(impl Fn(usize, &mut [f32]) + Sync)) -> Self {
-        let (d_out, d_in) = dims;
-        let (mut values, mut grids) = (vec![0; d_out * d_in], vec![[0.0; 2]; d_out * d_in / BLOCK]);
-        let rows = values.par_chunks_mut(d_in).zip(grids.par_chunks_mut(d_in / BLOCK)).enumerate();
-        rows.for_each_init(
-            || vec![0.0; d_in],
-            |own, (i, (values, grids))| {
-                row(i, own);
-                put(own, values, grids);
-            },
-        );
-        Self { values, grids, width: d_in }
+        let put = |row: &[f32], pairs: &mut [Pair]| {
+            put(row, pairs);
+            true
+        };
+        Self { pairs: pairs_of(dims, row, put).unwrap_or_default() }
     }
 
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let d_in = self.width;
-        let own = outputs((self.values.len() / d_in, d_in)) * d_in;
-        let shares = self.values.par_chunks(own).zip(self.grids.par_chunks(own / BLOCK));
-        let of = |(values, grids): (&[u8], &[[f32; 2]])| {
-            let mut sums = vec![0.0; values.len() / d_in * n];
-            few_rows(x, (values, grids), &mut sums, d_in);
-            sums
-        };
-        let parts: Vec<Vec<f32>> = shares.map(of).collect();
-        by_rows(&parts, n)
+        super::multiply((x, n), &self.pairs, few_rows)
     }
 }
 
 vectorised! {
     /// Finds the grid of each block of a row and the byte of each value.
-    fn put<'a>(row: &'a [f32], values: &'a mut [u8], grids: &'a mut [[f32; 2]]) -> () {
-        let blocks = row.as_chunks::<BLOCK>().0.iter().zip(values.as_chunks_mut::<BLOCK>().0);
-        for ((from, to), grid) in blocks.zip(grids) {
-            *grid = grid_of(from);
-            let steps = steps_of(*grid);
-            for j in 0..BLOCK {
-                to[j] = nearest(from[j], *grid, steps);
+    fn put<'a>(row: &'a [f32], pairs: &'a mut [Pair]) -> () {
+        for (pair, blocks) in pairs.iter_mut().zip(row.as_chunks::<BLOCK>().0.chunks(2)) {
+            for (i, block) in blocks.iter().enumerate() {
+                let grid = grid_of(block);
+                let steps = steps_of(grid);
+                [pair.grids[i], pair.grids[2 + i]] = grid;
+                for j in 0..BLOCK {
+                    pair.values[i][j] = nearest(block[j], grid, steps);
+                }
             }
         }
     }
@@ -101,58 +89,82 @@ fn value_of(byte: u8, [scale, offset]: [f32; 2]) -> f32 {
     f32::from(byte).mul_add(scale, offset)
 }
 
-/// The bytes of some outputs and their grids.
-type Share<'a> = (&'a [u8], &'a [[f32; 2]]);
-
-vectorised! {
-    /// Each output's weights times all rows of `x`: (outputs, n).
-    fn few_rows<'a>(x: &'a [f32], share: Share<'a>, sums: &'a mut [f32], width: usize) -> () {
-        let (values, grids) = share;
-        let n = x.len() / width;
-        let outputs = values.chunks_exact(width).zip(grids.chunks_exact(width / BLOCK));
-        for ((values, grids), sums) in outputs.zip(sums.chunks_exact_mut(n)) {
-            match n {
-                1 => sums.copy_from_slice(&one_output::<1>([x], (values, grids))),
-                2 => sums.copy_from_slice(&one_output::<2>([&x[..width], &x[width..]], (values, grids))),
-                _ => {
-                    for (sum, x) in sums.iter_mut().zip(x.chunks_exact(width)) {
-                        [*sum] = one_output::<1>([x], (values, grids));
-                    }
-                }
-            }
-        }
+/// Each output's weights times all rows: (outputs, n).
+fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::vectors::are_there() {
+        return vectors::few_rows(rows, pairs, sums);
     }
+    each_output((rows, pairs, sums), one_output::<1>, one_output::<2>);
 }
 
 /// One output of `N` rows.
-#[inline(always)]
-fn one_output<const N: usize>(x: [&[f32]; N], (values, grids): Share) -> [f32; N] {
-    let mut lanes = [[0.0_f32; BLOCK]; N];
-    let x = x.map(|x| x.as_chunks::<BLOCK>().0);
-    for (i, (bytes, &grid)) in values.as_chunks::<BLOCK>().0.iter().zip(grids).enumerate() {
-        let mut weights = [0.0_f32; BLOCK];
-        for j in 0..BLOCK {
-            weights[j] = value_of(bytes[j], grid);
-        }
-        for (lanes, x) in lanes.iter_mut().zip(x) {
-            let x = &x[i];
-            for j in 0..BLOCK {
-                lanes[j] = weights[j].mul_add(x[j], lanes[j]);
+fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
+    let mut sums = [Sums::default(); N];
+    for (k, pair) in pairs.iter().enumerate() {
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            for (i, values) in pair.values.iter().enumerate() {
+                let half = |from: usize| std::array::from_fn(|j| u16::from(values[from + j]));
+                sums.add(i, [half(0), half(BLOCK / 2)], &row[k], pair.grids[i]);
             }
+            sums.add_offsets(pair.grids, &row[k]);
         }
     }
-    lanes.map(sum)
+    sums.map(Sums::total)
 }
 
-/// Halved until one is left: shorter than one after another. Not part of the loop: it would keep the lanes in memory.
-#[inline(never)]
-fn sum(lanes: [f32; BLOCK]) -> f32 {
-    folded(lanes, |a, b| a + b)
+/// The same with AVX2.
+#[cfg(target_arch = "x86_64")]
+mod vectors {
+    #[allow(clippy::wildcard_imports, reason = "the names say where they come from")]
+    use std::arch::x86_64::*;
+
+    use pulp::bytemuck::cast;
+
+    use super::super::vectors::{Sums, are_there};
+    use super::{Left, Pair};
+
+    pub(super) fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
+        assert!(are_there());
+        // SAFETY: the machine has what the function is compiled for, asserted above.
+        #[allow(unsafe_code)]
+        unsafe {
+            each_output(rows, pairs, sums);
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn each_output(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
+        super::each_output((rows, pairs, sums), |r, p| one_output(r, p), |r, p| one_output(r, p));
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
+        let mut sums = [Sums::new(); N];
+        let rows = rows.map(|row| &row[..pairs.len()]);
+        for (k, pair) in pairs.iter().enumerate() {
+            let halves: [__m128i; 4] = cast(pair.values);
+            let wide = |at: usize| _mm256_cvtepu8_epi16(halves[at]);
+            let (first, second) = ([wide(0), wide(1)], [wide(2), wide(3)]);
+            for n in 0..N {
+                sums[n].add(0, first, &rows[n][k], pair.grids[0]);
+                sums[n].add(1, second, &rows[n][k], pair.grids[1]);
+                sums[n].add_offsets(pair.grids, &rows[n][k]);
+            }
+        }
+        let mut totals = [0.0; N];
+        for n in 0..N {
+            totals[n] = sums[n].total();
+        }
+        totals
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_products, noise};
+    use super::super::left::pairs;
+    use super::super::tests::{check_products, check_vectors, noise};
     use super::*;
 
     fn bytes(weight: &[f32], dims: (usize, usize)) -> Bytes {
@@ -161,9 +173,14 @@ mod tests {
         })
     }
 
-    fn kept(bytes: &Bytes) -> Vec<f32> {
-        let grids = bytes.grids.iter().flat_map(|grid| [*grid; BLOCK]);
-        bytes.values.iter().zip(grids).map(|(&byte, grid)| value_of(byte, grid)).collect()
+    /// The values of rows of that width.
+    fn kept(bytes: &Bytes, width: usize) -> Vec<f32> {
+        let of_pair = |pair: &Pair| {
+            let of = |i: usize| pair.values[i].map(|byte| value_of(byte, [pair.grids[i], pair.grids[2 + i]]));
+            [of(0), of(1)].concat()
+        };
+        let rows = bytes.pairs.chunks(pairs(width));
+        rows.flat_map(|row| row.iter().flat_map(of_pair).take(width).collect::<Vec<_>>()).collect()
     }
 
     #[test]
@@ -182,7 +199,7 @@ mod tests {
             block.iter().enumerate().map(at).collect::<Vec<_>>()
         });
         for weight in [q4_1.collect::<Vec<f32>>(), q8_0.collect()] {
-            let same = kept(&bytes(&weight, (4, size / 4)));
+            let same = kept(&bytes(&weight, (4, size / 4)), size / 4);
             let off = weight.iter().zip(&same).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 1e-6, "off by {off}");
         }
@@ -193,7 +210,7 @@ mod tests {
         let (d_out, d_in) = (37, 96);
         let weight: Vec<f32> = noise(d_out * d_in).map(|v| v - 0.4).collect();
         let bytes = bytes(&weight, (d_out, d_in));
-        let kept = kept(&bytes);
+        let kept = kept(&bytes, d_in);
         assert!(weight.iter().zip(&kept).all(|(a, b)| (a - b).abs() <= 0.5 / 255.0 + 1e-6));
         check_products(|x, n| bytes.multiply(x, n), &kept, (d_out, d_in), |_| 1e-4);
     }
@@ -201,6 +218,16 @@ mod tests {
     #[test]
     fn blocks_of_one_value_are_kept() {
         let weight = vec![0.25; 64].into_iter().chain(vec![0.0; 64]).collect::<Vec<f32>>();
-        assert_eq!(kept(&bytes(&weight, (2, 64))), weight);
+        assert_eq!(kept(&bytes(&weight, (2, 64)), 64), weight);
+    }
+
+    #[test]
+    fn vectors_give_what_the_plain_loop_gives() {
+        let (d_out, d_in) = (5, 224);
+        let bytes = bytes(&noise(d_out * d_in).collect::<Vec<_>>(), (d_out, d_in));
+        check_vectors((d_out, d_in), |rows, fast, plain| {
+            few_rows(rows, &bytes.pairs, fast);
+            each_output((rows, &bytes.pairs, plain), one_output::<1>, one_output::<2>);
+        });
     }
 }

@@ -1,20 +1,13 @@
 //! How is a weight read that came in 4 bits?
 //!
-//! The whole numbers from 0 to 15 are multiplied as such, by rows that are rounded to 16 bits with a scale for every 32
-//! values: off by a 65,000th of the largest of these at most. A product costs half of what it does in float32, and a weight
-//! three quarters of a byte.
+//! As whole numbers from 0 to 15: a product costs half of what it does in float32, and a weight three quarters of a byte.
 
-use rayon::prelude::*;
-
-use super::{BLOCK, ends_of, outputs};
-use crate::kernels::blocks::by_rows;
+use super::{BLOCK, Left, Sums, each_output, ends_of, pairs_of};
 use crate::kernels::cpu::level;
-use crate::kernels::elementwise::{ROUND, folded, vectorised};
+use crate::kernels::elementwise::{folded, vectorised};
 
 /// Steps from a block's smallest value to its largest, at most.
 const STEPS: u16 = 15;
-/// The largest value of a block on the left becomes this.
-const LARGEST: f32 = 32_767.0;
 
 /// How far from a whole number of steps a value may be, in steps. They differ by rounding, which is coarser where weights
 /// are not kept in float32.
@@ -26,8 +19,6 @@ fn tolerance() -> f32 {
 #[derive(Debug)]
 pub(in crate::kernels) struct Nibbles {
     pairs: Vec<Pair>,
-    /// Of a row, in pairs of blocks.
-    width: usize,
 }
 
 /// Two blocks of a row.
@@ -39,54 +30,20 @@ struct Pair {
     grids: [f32; 4],
 }
 
-/// The same piece of a row on the left.
-#[derive(Debug, Clone, Copy, Default)]
-struct Left {
-    /// Both halves of the first block, then of the second.
-    values: [[i16; 16]; 4],
-    /// The scale of each, eight times.
-    scales: [[f32; 8]; 2],
-    /// Nought twice, then the sum of each.
-    sums: [f32; 4],
-}
-
 impl Nibbles {
     /// Of a weight (out, in), of which `row` writes the values of one output; `None` where a block has other values than
     /// sixteen at the same distance from each other.
-    pub(super) fn new(
-        (d_out, d_in): (usize, usize),
-        row: &(impl Fn(usize, &mut [f32]) + Sync),
-    ) -> Option<Self> {
-        if !d_in.is_multiple_of(2 * BLOCK) {
+    pub(super) fn new(dims: (usize, usize), row: &(impl Fn(usize, &mut [f32]) + Sync)) -> Option<Self> {
+        if !dims.1.is_multiple_of(2 * BLOCK) {
             return None;
         }
-        let width = d_in / (2 * BLOCK);
-        let mut pairs = vec![Pair::default(); d_out * width];
-        let kept = |(i, pairs): (usize, &mut [Pair])| {
-            let mut own = vec![0.0; d_in];
-            row(i, &mut own);
-            put(&own, pairs, tolerance())
-        };
-        // Most that cannot be kept so are found out by their first row.
-        let first = kept((0, pairs.get_mut(..width)?));
-        let all = first && pairs.par_chunks_mut(width).enumerate().all(kept);
-        all.then_some(Self { pairs, width })
+        let pairs = pairs_of(dims, row, |row, pairs| put(row, pairs, tolerance()))?;
+        Some(Self { pairs })
     }
 
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let mut left = vec![Left::default(); n * self.width];
-        round(x, &mut left);
-        let rows: Vec<&[Left]> = left.chunks_exact(self.width).collect();
-        let of = |pairs: &[Pair]| {
-            let mut sums = vec![0.0; pairs.len() / self.width * n];
-            few_rows(&rows, pairs, &mut sums);
-            sums
-        };
-        let dims = (self.pairs.len() / self.width, 2 * BLOCK * self.width);
-        let share = outputs(dims) * self.width;
-        let parts: Vec<Vec<f32>> = self.pairs.par_chunks(share).map(of).collect();
-        by_rows(&parts, n)
+        super::multiply((x, n), &self.pairs, few_rows)
     }
 }
 
@@ -126,90 +83,30 @@ fn grid_of(values: &[f32; BLOCK], tolerance: f32) -> Option<(f32, f32, f32)> {
     })
 }
 
-vectorised! {
-    /// Rounds rows, piece by piece.
-    fn round<'a>(x: &'a [f32], left: &'a mut [Left]) -> () {
-        for (left, blocks) in left.iter_mut().zip(x.as_chunks::<BLOCK>().0.as_chunks::<2>().0) {
-            for (i, block) in blocks.iter().enumerate() {
-                let size = folded(block.map(f32::abs), |a, b| if b > a { b } else { a });
-                // What is no number must not become one.
-                let scale = size / LARGEST + 0.0 * folded(*block, |a, b| a + b);
-                let steps = if size > 0.0 { LARGEST / size } else { 0.0 };
-                let mut whole = [0_i32; BLOCK];
-                for j in 0..BLOCK {
-                    whole[j] = block[j].mul_add(steps, ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-                }
-                for j in 0..16 {
-                    left.values[2 * i][j] = whole[j] as i16;
-                    left.values[2 * i + 1][j] = whole[j + 16] as i16;
-                }
-                left.scales[i] = [scale; 8];
-                left.sums[2 + i] = whole.iter().sum::<i32>() as f32 * scale;
-            }
-        }
-    }
-}
-
 /// Each output's weights times all rows: (outputs, n).
 fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if vectors::are_there() {
+    if super::vectors::are_there() {
         return vectors::few_rows(rows, pairs, sums);
     }
-    each_output(rows, pairs, sums, one_output::<1>, one_output::<2>);
+    each_output((rows, pairs, sums), one_output::<1>, one_output::<2>);
 }
 
-/// Two rows are taken together, others one after another.
-#[inline(always)]
-fn each_output(
-    rows: &[&[Left]],
-    pairs: &[Pair],
-    sums: &mut [f32],
-    of_one: impl Fn([&[Left]; 1], &[Pair]) -> [f32; 1],
-    of_two: impl Fn([&[Left]; 2], &[Pair]) -> [f32; 2],
-) {
-    let width = rows.first().map_or(1, |row| row.len());
-    for (pairs, sums) in pairs.chunks_exact(width).zip(sums.chunks_exact_mut(rows.len())) {
-        if let [a, b] = rows {
-            sums.copy_from_slice(&of_two([*a, *b], pairs));
-        } else {
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                [*sum] = of_one([*row], pairs);
-            }
-        }
-    }
-}
-
-/// One output of `N` rows, in the order of `vectors::one_output`.
+/// One output of `N` rows.
 fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
-    let (mut products, mut offsets) = ([[0.0_f32; 8]; N], [[0.0_f32; 4]; N]);
+    let mut sums = [Sums::default(); N];
     for (k, pair) in pairs.iter().enumerate() {
-        let values: [[u16; 16]; 4] = [0, 4, 8, 12].map(|shift| pair.values.map(|v| (v >> shift) & 15));
-        for ((row, products), offsets) in rows.iter().zip(&mut products).zip(&mut offsets) {
-            let left = &row[k];
-            for i in 0..2 {
-                let halves = [2 * i, 2 * i + 1];
-                for (j, product) in products.iter_mut().enumerate() {
-                    let of = |at: usize, half: usize| {
-                        i32::from(values[half][at]) * i32::from(left.values[half][at])
-                    };
-                    let whole: i32 = halves.iter().map(|&half| of(2 * j, half) + of(2 * j + 1, half)).sum();
-                    *product = (whole as f32).mul_add(pair.grids[i] * left.scales[i][j], *product);
-                }
-            }
-            for ((offset, &grid), &sum) in offsets.iter_mut().zip(&pair.grids).zip(&left.sums) {
-                *offset = grid.mul_add(sum, *offset);
-            }
+        let half = |shift: usize| pair.values.map(|v| (v >> shift) & 15);
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            sums.add(0, [half(0), half(4)], &row[k], pair.grids[0]);
+            sums.add(1, [half(8), half(12)], &row[k], pair.grids[1]);
+            sums.add_offsets(pair.grids, &row[k]);
         }
     }
-    let mut sums = [0.0; N];
-    for ((sum, products), offsets) in sums.iter_mut().zip(products).zip(offsets) {
-        *sum = folded(products, |a, b| a + b) + folded(offsets, |a, b| a + b);
-    }
-    sums
+    sums.map(Sums::total)
 }
 
-/// The same with AVX2, whose multiplication of 16-bit numbers the compiler does not find by itself.
+/// The same with AVX2.
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     #[allow(clippy::wildcard_imports, reason = "the names say where they come from")]
@@ -217,11 +114,8 @@ mod vectors {
 
     use pulp::bytemuck::cast;
 
+    use super::super::vectors::{Sums, are_there};
     use super::{Left, Pair};
-
-    pub(super) fn are_there() -> bool {
-        pulp::x86::V3::try_new().is_some()
-    }
 
     pub(super) fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
         assert!(are_there());
@@ -234,53 +128,36 @@ mod vectors {
 
     #[target_feature(enable = "avx2,fma")]
     fn each_output(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
-        super::each_output(rows, pairs, sums, |r, p| one_output(r, p), |r, p| one_output(r, p));
+        super::each_output((rows, pairs, sums), |r, p| one_output(r, p), |r, p| one_output(r, p));
     }
 
     #[target_feature(enable = "avx2,fma")]
     #[inline]
     fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
         let low = _mm256_set1_epi16(15);
-        let (mut products, mut offsets) = ([_mm256_setzero_ps(); N], [_mm_setzero_ps(); N]);
+        let mut sums = [Sums::new(); N];
         let rows = rows.map(|row| &row[..pairs.len()]);
         for (k, pair) in pairs.iter().enumerate() {
             let all: __m256i = cast(pair.values);
-            let values = [
-                _mm256_and_si256(all, low),
-                _mm256_and_si256(_mm256_srli_epi16::<4>(all), low),
-                _mm256_and_si256(_mm256_srli_epi16::<8>(all), low),
-                _mm256_srli_epi16::<12>(all),
-            ];
+            let first = [_mm256_and_si256(all, low), _mm256_and_si256(_mm256_srli_epi16::<4>(all), low)];
+            let second = [_mm256_and_si256(_mm256_srli_epi16::<8>(all), low), _mm256_srli_epi16::<12>(all)];
             for n in 0..N {
-                let left = &rows[n][k];
-                for i in 0..2 {
-                    let half = |at: usize| _mm256_madd_epi16(values[at], cast(left.values[at]));
-                    let whole = _mm256_cvtepi32_ps(_mm256_add_epi32(half(2 * i), half(2 * i + 1)));
-                    let scale = _mm256_mul_ps(_mm256_set1_ps(pair.grids[i]), cast(left.scales[i]));
-                    products[n] = _mm256_fmadd_ps(whole, scale, products[n]);
-                }
-                offsets[n] = _mm_fmadd_ps(cast(pair.grids), cast(left.sums), offsets[n]);
+                sums[n].add(0, first, &rows[n][k], pair.grids[0]);
+                sums[n].add(1, second, &rows[n][k], pair.grids[1]);
+                sums[n].add_offsets(pair.grids, &rows[n][k]);
             }
         }
-        let mut sums = [0.0; N];
+        let mut totals = [0.0; N];
         for n in 0..N {
-            let halves = [_mm256_castps256_ps128(products[n]), _mm256_extractf128_ps::<1>(products[n])];
-            sums[n] = folded(_mm_add_ps(halves[0], halves[1])) + folded(offsets[n]);
+            totals[n] = sums[n].total();
         }
-        sums
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn folded(lanes: __m128) -> f32 {
-        let pairs = _mm_add_ps(lanes, _mm_movehl_ps(lanes, lanes));
-        _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps::<1>(pairs, pairs)))
+        totals
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_products, noise};
+    use super::super::tests::{check_products, check_vectors, noise};
     use super::*;
 
     /// A weight as `Q4_1` has it: `levels` steps of another length in each block, not all of them used.
@@ -321,15 +198,10 @@ mod tests {
     fn vectors_give_what_the_plain_loop_gives() {
         let (d_out, d_in) = (5, 256);
         let kept = nibbles(&quantised(d_out * d_in, 15.0), (d_out, d_in)).unwrap();
-        let mut left = vec![Left::default(); 2 * kept.width];
-        round(&noise(2 * d_in).collect::<Vec<_>>(), &mut left);
-        let rows: Vec<&[Left]> = left.chunks_exact(kept.width).collect();
-        for rows in [&rows[..1], &rows[..]] {
-            let (mut fast, mut plain) = (vec![0.0; d_out * rows.len()], vec![1.0; d_out * rows.len()]);
-            few_rows(rows, &kept.pairs, &mut fast);
-            each_output(rows, &kept.pairs, &mut plain, one_output::<1>, one_output::<2>);
-            assert_eq!(fast, plain);
-        }
+        check_vectors((d_out, d_in), |rows, fast, plain| {
+            few_rows(rows, &kept.pairs, fast);
+            each_output((rows, &kept.pairs, plain), one_output::<1>, one_output::<2>);
+        });
     }
 
     #[test]
