@@ -23,6 +23,11 @@ pub fn embedder() -> Option<PathBuf> {
 /// The model of that name. What is compared with references is computed in float32.
 pub fn model(name: &str) -> Option<PathBuf> {
     lorascope::kernels::choose_float32();
+    found(name)
+}
+
+/// The model of that name, whatever it will be computed in.
+pub fn found(name: &str) -> Option<PathBuf> {
     let paths = Paths::find().unwrap();
     let settings = Settings::read(&paths).unwrap();
     let store = Store::open(&paths, &settings.hub).unwrap();
