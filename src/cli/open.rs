@@ -53,7 +53,7 @@ pub fn named_model(
         "{}: {:.1} million weights, {} in memory",
         files.name,
         n as f64 / 1e6,
-        bytes(4 * n as u64)
+        bytes(model.decoder.n_bytes().0 as u64)
     ));
     Ok((model, files))
 }

@@ -83,6 +83,14 @@ impl FrozenLinear {
         self.dims
     }
 
+    /// Bytes that its packed form takes, and those of another for the way down, whether it was made yet or not.
+    pub fn n_packed_bytes(&self) -> (usize, usize) {
+        self.packed().map_or((0, 0), |packed| {
+            let up = packed.forward().n_bytes();
+            (up, up)
+        })
+    }
+
     /// The weight, if it is packed.
     pub(super) fn packed(&self) -> Option<&PackedWeight> {
         match &self.weight {

@@ -123,6 +123,15 @@ impl Packed {
         }
     }
 
+    /// Bytes that it takes.
+    pub(super) fn n_bytes(&self) -> usize {
+        match self {
+            Self::Panels(panels) => panels.n_bytes(),
+            Self::Shorts(shorts) => shorts.n_bytes(),
+            Self::Tiles(tiles) => tiles.n_bytes(),
+        }
+    }
+
     /// One value.
     pub(super) fn at(&self, row: usize, col: usize) -> f32 {
         match self {

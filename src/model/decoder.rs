@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::adapter::Adapter;
 use super::config::ModelConfig;
@@ -80,7 +81,7 @@ impl Decoder {
         let head = FrozenLinear::in_rows(weights.output.as_ref().unwrap_or(&weights.token_embedding))?;
         let rope = RopeTable::new(&config.rotary_frequencies(), config.max_positions);
         let eps = config.rms_norm_eps;
-        let layers = weights.layers.into_iter().map(|l| frozen_layer(l, eps)).collect::<Result<_>>()?;
+        let layers = weights.layers.into_par_iter().map(|l| frozen_layer(l, eps)).collect::<Result<_>>()?;
         let (rope, norm) = (Arc::new(rope), RmsNorm::new(&weights.output_norm, eps)?);
         Ok(Self { config, embedding: weights.token_embedding, layers, norm, head, rope })
     }
@@ -104,6 +105,17 @@ impl Decoder {
         let head = if self.config.tie_embeddings { 0 } else { size(&self.head) };
         let outer = self.embedding.elem_count() + self.norm.width() + head;
         outer + self.layers.iter().map(layer).sum::<usize>()
+    }
+
+    /// Bytes that its weights take, and how many more when it is trained: projections are packed once more for the way
+    /// down.
+    pub fn n_bytes(&self) -> (usize, usize) {
+        let rows = |p: &FrozenLinear| if p.n_packed_bytes().0 > 0 { 0 } else { p.dims().0 * p.dims().1 * 4 };
+        let stacks = || self.layers.iter().flat_map(|l| l.stacks());
+        let in_rows = self.embedding.elem_count() * 4 + stacks().map(rows).sum::<usize>();
+        let head = if self.config.tie_embeddings { 0 } else { self.head.dims().0 * self.head.dims().1 * 4 };
+        let packed = stacks().chain([&self.head]).map(FrozenLinear::n_packed_bytes);
+        packed.fold((in_rows + head, 0), |(up, down), (a, b)| (up + a, down + b))
     }
 
     /// Normalised hidden states (n, hidden) of sequences packed one after another, each from its own

@@ -21,15 +21,6 @@ fn values_kept(model: &ModelConfig) -> usize {
     }
 }
 
-/// Weights of the layers, which are packed once more for the backward pass.
-fn packed_again(model: &LanguageModel) -> usize {
-    let shape = model.decoder.config();
-    match kernels::level() {
-        kernels::Level::Portable => 0,
-        _ => model.decoder.n_parameters().saturating_sub(shape.vocab_size * shape.hidden_size),
-    }
-}
-
 /// Bytes a run needs beyond the loaded model, and the peak of the process; refuses a run that the
 /// machine has no room for.
 pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> Result<Estimate> {
@@ -41,9 +32,9 @@ pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> 
     let trainable = config.lora.n_trainable(shape);
     let lora_values = shape.n_layers * config.lora.targets.len() * config.lora.rank;
     // Weights, their gradients, two moments and a published copy.
-    let values =
-        n_tokens * (shape.n_layers * values_kept(shape) + lora_values) + trainable * 6 + packed_again(model);
-    let needed = (values * 4 + LOGITS) as u64;
+    let values = n_tokens * (shape.n_layers * values_kept(shape) + lora_values) + trainable * 6;
+    let (loaded, packed_again) = model.decoder.n_bytes();
+    let needed = (values * 4 + packed_again + LOGITS) as u64;
     let available = available_bytes();
     if needed > available {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
@@ -55,7 +46,7 @@ pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> 
         let remedy = format!("take a smaller --batch than {} or shorter examples", config.batch);
         return Err(Error::refused(what, remedy));
     }
-    let peak_bytes = needed + (model.decoder.n_parameters() * 4) as u64;
+    let peak_bytes = needed + loaded as u64;
     Ok(Estimate { peak_bytes, available_bytes: available, total_s: f64::NAN })
 }
 

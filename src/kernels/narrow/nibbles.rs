@@ -4,7 +4,7 @@
 
 use super::{BLOCK, Left, Sums, each_output, ends_of, pairs_of};
 use crate::kernels::cpu::level;
-use crate::kernels::elementwise::{folded, vectorised};
+use crate::kernels::elementwise::{ROUND, folded, vectorised};
 
 /// Steps from a block's smallest value to its largest, at most.
 const STEPS: u16 = 15;
@@ -74,13 +74,19 @@ fn grid_of(values: &[f32; BLOCK], tolerance: f32) -> Option<(f32, f32, f32)> {
         // One value only; what is no number is no value.
         return values.iter().all(|&value| value <= low).then_some((0.0, low, 0.0));
     }
-    (1..=STEPS).rev().map(|n| f32::from(n) / span).find_map(|steps| {
-        let is_off = values.map(|value| {
-            let at = (value - low) * steps;
-            if (at - (at + 0.5).floor()).abs() < tolerance { 0.0 } else { 1.0 }
-        });
-        (folded(is_off, |a, b| a + b) < 0.5).then_some((1.0 / steps, low, steps))
-    })
+    for n in (1..=STEPS).rev() {
+        let (steps, mut is_off) = (f32::from(n) / span, [1.0_f32; BLOCK]);
+        for j in 0..BLOCK {
+            let at = (values[j] - low) * steps;
+            if (at - (at + ROUND - ROUND)).abs() < tolerance {
+                is_off[j] = 0.0;
+            }
+        }
+        if folded(is_off, |a, b| a + b) < 0.5 {
+            return Some((1.0 / steps, low, steps));
+        }
+    }
+    None
 }
 
 /// Each output's weights times all rows: (outputs, n).

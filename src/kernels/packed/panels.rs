@@ -107,6 +107,10 @@ impl Panels {
         (self.depth, self.width)
     }
 
+    pub(super) fn n_bytes(&self) -> usize {
+        size_of_val(&self.values[..])
+    }
+
     /// One value.
     pub(super) fn at(&self, row: usize, col: usize) -> f32 {
         self.values[(col / self.own * self.depth + row) * self.own + col % self.own]

@@ -97,6 +97,10 @@ impl Shorts {
         (self.depth, self.width)
     }
 
+    pub(super) fn n_bytes(&self) -> usize {
+        size_of_val(&self.lines[..]) + size_of_val(&self.scales[..])
+    }
+
     /// One value.
     pub(super) fn at(&self, row: usize, col: usize) -> f32 {
         let (panel, col) = (col / PANEL, col % PANEL);
@@ -108,11 +112,10 @@ impl Shorts {
         let (panel, col) = (col / PANEL, col % PANEL);
         let blocks = self.lines(panel).chunks(LINES).zip(self.scales(panel));
         for (to, (lines, scales)) in to.chunks_mut(BLOCK).zip(blocks) {
-            for (to, line) in to.chunks_mut(2).zip(lines) {
-                to.iter_mut()
-                    .zip(&line.0[2 * col..])
-                    .for_each(|(to, &value)| *to = f32::from(value) * scales[col]);
-            }
+            let (pairs, rest) = to.as_chunks_mut::<2>();
+            let value = |line: &Line, i: usize| f32::from(line.0[2 * col + i]) * scales[col];
+            pairs.iter_mut().zip(lines).for_each(|(to, line)| *to = [value(line, 0), value(line, 1)]);
+            rest.iter_mut().zip(&lines[pairs.len()..]).for_each(|(to, line)| *to = value(line, 0));
         }
     }
 

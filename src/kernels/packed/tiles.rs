@@ -62,6 +62,10 @@ impl Tiles {
         (self.depth, self.width)
     }
 
+    pub(super) fn n_bytes(&self) -> usize {
+        size_of_val(&self.lines[..])
+    }
+
     /// One value.
     pub(in crate::kernels) fn at(&self, row: usize, col: usize) -> f32 {
         widened(self.bits(row, col).unwrap_or(0))
