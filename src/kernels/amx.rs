@@ -1,7 +1,7 @@
 //! How does the matrix unit of some x86-64 processors (AMX) multiply?
 //!
 //! Tiles of 16 rows of 64 bytes: bfloat16 on the way in, float32 sums. Stable Rust has no names for its instructions,
-//! so they stand here as assembly; nothing else in the program does. Intel's "Architecture Instruction Set Extensions
+//! so they stand here as assembly. Intel's "Architecture Instruction Set Extensions
 //! Programming Reference" describes them.
 
 /// A row of a tile: 32 values in bfloat16.

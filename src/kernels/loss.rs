@@ -14,8 +14,9 @@ use super::elementwise::{exp, exp_and_sum, max_of, vectorised};
 use super::linear::Outputs;
 use super::matmul::View;
 
-/// Outputs whose logits exist at one time: with the rows of a block they fit the second cache.
-const OUTPUTS: usize = 1024;
+/// Outputs whose logits exist at one time: with the rows of a block they fit the second cache. Whole panels and blocks of
+/// every packed form, so that parts of it begin where these do.
+const OUTPUTS: usize = 1152;
 
 /// Cross-entropy, in nats, of `targets` given the normalised hidden states `hidden` (n, width) that
 /// predict them: the sum over the rows divided by `n_total`.

@@ -50,8 +50,8 @@ impl Narrow {
     }
 }
 
-/// Pairs of blocks of a weight (out, in), row by row, a last block alone or with an empty one. `kept` writes a row's and
-/// tells whether it can be kept so, of the first row before it is asked of all others.
+/// Pairs of blocks of a weight (out, in), row by row; where a row's blocks are odd in number, its last has an empty one
+/// beside it. `kept` writes a row's pairs and tells whether it can be kept so; the first row is asked before all others.
 fn pairs_of<P: Copy + Default + Send>(
     (d_out, d_in): (usize, usize),
     row: &(impl Fn(usize, &mut [f32]) + Sync),

@@ -17,7 +17,7 @@ use super::*;
 fn rounding() -> f32 {
     match level() {
         Level::Amx => 0.02,
-        Level::Avx2 => 0.001,
+        Level::Avx2 => 0.002,
         _ => 0.0,
     }
 }
@@ -207,9 +207,9 @@ fn answered_rows_equal_their_twin_and_those_in_no_range_are_the_bases() {
         .map(|(&own, seed)| (own, noise((3, own.2.1), seed), noise((own.2.0, 3), seed + 20)))
         .collect();
     let none = RowCorrections::default();
-    // Many rows of two sequences at first, then a few; the last of each step is the base's.
+    // Blocks of rows of two sequences at first, then fewer; the last of each step is the base's.
     let mut caches = vec![vec![CachedKeys::default(); 2]; 3];
-    for (n, lengths) in [(14, [9, 5]), (2, [1, 1]), (4, [1, 3]), (7, [6, 1])] {
+    for (n, lengths) in [(100, [70, 30]), (14, [9, 5]), (2, [1, 1]), (4, [1, 3]), (7, [6, 1])] {
         let (x, shape) = (noise((n, 40), n as u32), shape(&lengths));
         let parts = row_corrections(&lora, &[(0..n / 2, 0.5), (n / 2..n - 1, 2.0)]);
         let mut passed = Vec::new();
@@ -326,19 +326,24 @@ fn cached_attention_equals_uncached() {
 
 #[test]
 fn cross_entropy_keeps_the_laws() {
-    let head = FrozenLinear::new(&noise((50, 24), 3)).unwrap();
     let targets: Vec<u32> = (0..11).map(|i| (i * 7) % 50).collect();
     let inputs = [(noise((11, 24), 1) * 2.0).unwrap()];
-    check(
-        "cross_entropy",
-        &|t| cross_entropy(t[0], &head, &targets, 20),
-        &|t| cross_entropy_portable(t[0], &head, &targets, 20),
-        &inputs,
-    );
-    let loss = cross_entropy(&inputs[0], &head, &targets, 11).unwrap().to_scalar::<f32>().unwrap();
-    let log_probs = token_log_probs(&inputs[0], &head, &targets).unwrap();
+    // A vocabulary that is gone through at one go, and ones that are not; packed, and in rows as the embedding.
+    let weight = |vocab: usize| noise((vocab, 24), 3);
+    let heads = [50, 1300, 2600].map(|vocab| FrozenLinear::new(&weight(vocab)).unwrap());
+    for head in heads.iter().chain(&[FrozenLinear::in_rows(&weight(1300)).unwrap()]) {
+        check(
+            "cross_entropy",
+            &|t| cross_entropy(t[0], head, &targets, 20),
+            &|t| cross_entropy_portable(t[0], head, &targets, 20),
+            &inputs,
+        );
+    }
+    let head = &heads[0];
+    let loss = cross_entropy(&inputs[0], head, &targets, 11).unwrap().to_scalar::<f32>().unwrap();
+    let log_probs = token_log_probs(&inputs[0], head, &targets).unwrap();
     assert!((loss + log_probs.iter().sum::<f32>() / 11.0).abs() < 1e-5);
-    let (_, told) = cross_entropy_told(&inputs[0], &head, &targets, 11).unwrap();
+    let (_, told) = cross_entropy_told(&inputs[0], head, &targets, 11).unwrap();
     assert_close("told", &told, &log_probs, 1e-6);
 }
 
