@@ -44,8 +44,8 @@ vectorised! {
                 let grid = grid_of(block);
                 let steps = steps_of(grid);
                 [pair.grids[i], pair.grids[2 + i]] = grid;
-                for j in 0..BLOCK {
-                    pair.values[i][j] = nearest(block[j], grid, steps);
+                for (to, &value) in pair.values[i].iter_mut().zip(block) {
+                    *to = nearest(value, grid, steps);
                 }
             }
         }
