@@ -1,33 +1,47 @@
 //! How is a weight read when there are only a few rows to multiply?
 //!
 //! Writing token by token reads every weight for a single row, so memory's pace decides. Here a weight is kept in as few
-//! bits as it can be: value = offset + scale · whole number, with a scale and an offset for every 32 values of a row. The
-//! whole numbers are multiplied as such, by rows that are rounded to 16 bits; sums beyond 32 values are float32.
+//! bits as it can be: value = offset + scale · whole number, with a scale and an offset for every 32 values of an output
+//! (half floats, IEEE 754 binary16). Whole numbers are multiplied as such, by rows that are rounded to 16 bits; sums
+//! beyond 32 values are float32. Outputs stand side by side, sixteen of them, so that each sums up in a lane of its own.
 
 mod bytes;
 mod left;
 mod nibbles;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 use bytes::Bytes;
+use half::f16;
 use left::Left;
 use nibbles::Nibbles;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::blocks::by_rows;
+use super::cpu::dispatch;
 use super::elementwise::folded;
 
 /// Values that share a scale.
 const BLOCK: usize = 32;
+/// Outputs that stand side by side.
+const SIDE: usize = 16;
 /// Weights that one thread takes at a time, about.
 const SHARE: usize = 1 << 17;
 
+/// The whole numbers of a block, output by output.
+type Whole = [[u8; BLOCK]; SIDE];
+
 /// A weight (out, in) in few bits.
 #[derive(Debug)]
-pub(super) enum Narrow {
+pub(super) struct Narrow(Kept);
+
+#[derive(Debug)]
+enum Kept {
     /// In 4: what came so quantised.
-    Nibbles(Nibbles),
+    Nibbles(Weight<Nibbles>),
     /// In 8: everything else.
-    Bytes(Bytes),
+    Bytes(Weight<Bytes>),
 }
 
 impl Narrow {
@@ -38,173 +52,156 @@ impl Narrow {
 
     /// Of a weight (out, in), of which `row` writes the values of one output.
     pub(super) fn new(dims: (usize, usize), row: impl Fn(usize, &mut [f32]) + Sync) -> Self {
-        Nibbles::new(dims, &row).map_or_else(|| Self::Bytes(Bytes::new(dims, &row)), Self::Nibbles)
+        if let Some(weight) = Weight::new(dims, &row) {
+            return Self(Kept::Nibbles(weight));
+        }
+        // There are bytes for every block.
+        Self(Kept::Bytes(Weight::new(dims, &row).unwrap_or_default()))
     }
 
     /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
     pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        match self {
-            Self::Nibbles(nibbles) => nibbles.multiply(x, n),
-            Self::Bytes(bytes) => bytes.multiply(x, n),
+        match &self.0 {
+            Kept::Nibbles(weight) => weight.multiply(x, n),
+            Kept::Bytes(weight) => weight.multiply(x, n),
         }
     }
 }
 
-/// Pairs of blocks of a weight (out, in), row by row; where a row's blocks are odd in number, its last has an empty one
-/// beside it. `kept` writes a row's pairs and tells whether it can be kept so; the first row is asked before all others.
-fn pairs_of<P: Copy + Default + Send>(
-    (d_out, d_in): (usize, usize),
-    row: &(impl Fn(usize, &mut [f32]) + Sync),
-    kept: impl Fn(&[f32], &mut [P]) -> bool + Sync,
-) -> Option<Vec<P>> {
-    let width = left::pairs(d_in);
-    let mut pairs = vec![P::default(); d_out * width];
-    let keep = |(i, pairs): (usize, &mut [P])| {
-        let mut own = vec![0.0; d_in];
-        row(i, &mut own);
-        kept(&own, pairs)
-    };
-    let first = keep((0, pairs.get_mut(..width)?));
-    let all = first && pairs.par_chunks_mut(width).enumerate().all(keep);
-    all.then_some(pairs)
+/// How the whole numbers of a block are kept.
+trait Form: Copy + Default + Send + Sync {
+    /// The largest whole number.
+    const LARGEST: f32;
+
+    /// The scale and the offset of an output's values, if they can be kept so.
+    fn grid(values: &[f32; BLOCK]) -> Option<Grid>;
+
+    fn pack(whole: &Whole) -> Self;
+
+    fn unpack(&self) -> Whole;
+
+    /// The rows times each group of outputs, (outputs, n), with AVX2.
+    #[cfg(target_arch = "x86_64")]
+    fn with_vectors(rows: &[&[Left]], blocks: &[Block<Self>], sums: &mut [f32]);
 }
 
-/// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads; `few_rows` gets the rows, the pairs of some outputs and room for
-/// their products (outputs, n).
-fn multiply<P: Sync>(
-    (x, n): (&[f32], usize),
-    pairs: &[P],
-    few_rows: impl Fn(&[&[Left]], &[P], &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let d_in = x.len() / n.max(1);
-    let width = left::pairs(d_in).max(1);
-    let left = Left::rows(x, d_in);
-    let rows: Vec<&[Left]> = left.chunks_exact(width).collect();
-    let of = |pairs: &[P]| {
-        let mut sums = vec![0.0; pairs.len() / width * n];
-        few_rows(&rows, pairs, &mut sums);
-        sums
-    };
-    let share = outputs((pairs.len() / width, d_in)) * width;
-    let parts: Vec<Vec<f32>> = pairs.par_chunks(share).map(of).collect();
-    by_rows(&parts, n)
+/// [`BLOCK`] values of [`SIDE`] outputs; scales and offsets as bits of half floats.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block<F> {
+    values: F,
+    scales: [u16; SIDE],
+    offsets: [u16; SIDE],
 }
 
-/// Each output's weights times all rows: (outputs, n). Two rows are taken together, others one after another.
-#[inline(always)]
-fn each_output<P>(
-    (rows, pairs, sums): (&[&[Left]], &[P], &mut [f32]),
-    of_one: impl Fn([&[Left]; 1], &[P]) -> [f32; 1],
-    of_two: impl Fn([&[Left]; 2], &[P]) -> [f32; 2],
-) {
-    let width = rows.first().map_or(1, |row| row.len());
-    for (pairs, sums) in pairs.chunks_exact(width).zip(sums.chunks_exact_mut(rows.len())) {
-        if let [a, b] = rows {
-            sums.copy_from_slice(&of_two([*a, *b], pairs));
-        } else {
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                [*sum] = of_one([*row], pairs);
+/// A weight (out, in): for each [`SIDE`] outputs its blocks, from the first value on. Outputs that are none are nought.
+#[derive(Debug, Default)]
+struct Weight<F> {
+    d_out: usize,
+    blocks: Vec<Block<F>>,
+}
+
+impl<F: Form> Weight<F> {
+    /// `None` where a block cannot be kept so; the first outputs are asked before all others.
+    fn new((d_out, d_in): (usize, usize), row: &(impl Fn(usize, &mut [f32]) + Sync)) -> Option<Self> {
+        let width = d_in / BLOCK;
+        let mut blocks = vec![Block::default(); d_out.div_ceil(SIDE) * width];
+        let keep = |(i, blocks): (usize, &mut [Block<F>])| {
+            let mut rows = vec![0.0; SIDE * d_in];
+            for (o, values) in (i * SIDE..d_out).zip(rows.chunks_exact_mut(d_in)) {
+                row(o, values);
             }
-        }
+            dispatch(Pack { rows: &rows, blocks })
+        };
+        let first = keep((0, blocks.get_mut(..width)?));
+        let all = first && blocks.par_chunks_mut(width).enumerate().skip(1).all(keep);
+        all.then_some(Self { d_out, blocks })
+    }
+
+    fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
+        let width = (x.len() / n.max(1) / BLOCK).max(1);
+        let left = Left::rows(x);
+        let rows: Vec<&[Left]> = left.chunks_exact(width).collect();
+        let share = groups((self.d_out, width * BLOCK));
+        let of = |(i, blocks): (usize, &[Block<F>])| {
+            let mut sums = vec![0.0; blocks.len() / width * SIDE * n];
+            few_rows(&rows, blocks, &mut sums);
+            sums.truncate((self.d_out - i * share * SIDE) * n);
+            sums
+        };
+        let parts: Vec<Vec<f32>> = self.blocks.par_chunks(share * width).enumerate().map(of).collect();
+        by_rows(&parts, n)
     }
 }
 
-/// Sums of the products of both blocks of all pairs, lane by lane, and of what their offsets contribute.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    products: [[f32; 8]; 2],
-    offsets: [f32; 4],
-}
-
-impl Sums {
-    /// Adds a block's products, each lane's with a scale of its own, in the order in which AVX2 forms them: lane `j` gets
-    /// those of values 2j and 2j + 1 of both halves.
-    fn add(&mut self, block: usize, weights: [[u16; 16]; 2], left: &Left, scale: f32) {
-        for (j, product) in self.products[block].iter_mut().enumerate() {
-            let of = |half: usize, at: usize| {
-                i32::from(weights[half][at]) * i32::from(left.values[2 * block + half][at])
-            };
-            let whole = of(0, 2 * j) + of(0, 2 * j + 1) + of(1, 2 * j) + of(1, 2 * j + 1);
-            *product = (whole as f32).mul_add(scale * left.scales[block][j], *product);
-        }
-    }
-
-    fn add_offsets(&mut self, grids: [f32; 4], left: &Left) {
-        for ((offset, grid), &sum) in self.offsets.iter_mut().zip(grids).zip(&left.sums) {
-            *offset = grid.mul_add(sum, *offset);
-        }
-    }
-
-    fn total(self) -> f32 {
-        let [a, b] = self.products;
-        let products = std::array::from_fn::<f32, 8, _>(|j| a[j] + b[j]);
-        folded(products, |a, b| a + b) + folded(self.offsets, |a, b| a + b)
-    }
-}
-
-/// The same with AVX2, whose multiplication of 16-bit numbers the compiler does not find by itself.
-#[cfg(target_arch = "x86_64")]
-mod vectors {
-    #[allow(clippy::wildcard_imports, reason = "the names say where they come from")]
-    use std::arch::x86_64::*;
-
-    use pulp::bytemuck::cast;
-
-    use super::Left;
-
-    pub(super) fn are_there() -> bool {
-        pulp::x86::V3::try_new().is_some()
-    }
-
-    #[derive(Clone, Copy)]
-    pub(super) struct Sums {
-        products: [__m256; 2],
-        offsets: __m128,
-    }
-
-    impl Sums {
-        #[target_feature(enable = "avx2,fma")]
-        #[inline]
-        pub(super) fn new() -> Self {
-            Self { products: [_mm256_setzero_ps(); 2], offsets: _mm_setzero_ps() }
-        }
-
-        #[target_feature(enable = "avx2,fma")]
-        #[inline]
-        pub(super) fn add(&mut self, block: usize, weights: [__m256i; 2], left: &Left, scale: f32) {
-            let half = |at: usize| _mm256_madd_epi16(weights[at], cast(left.values[2 * block + at]));
-            let whole = _mm256_cvtepi32_ps(_mm256_add_epi32(half(0), half(1)));
-            let scale = _mm256_mul_ps(_mm256_set1_ps(scale), cast(left.scales[block]));
-            self.products[block] = _mm256_fmadd_ps(whole, scale, self.products[block]);
-        }
-
-        #[target_feature(enable = "avx2,fma")]
-        #[inline]
-        pub(super) fn add_offsets(&mut self, grids: [f32; 4], left: &Left) {
-            self.offsets = _mm_fmadd_ps(cast(grids), cast(left.sums), self.offsets);
-        }
-
-        #[target_feature(enable = "avx2,fma")]
-        #[inline]
-        pub(super) fn total(self) -> f32 {
-            let products = _mm256_add_ps(self.products[0], self.products[1]);
-            let halves = [_mm256_castps256_ps128(products), _mm256_extractf128_ps::<1>(products)];
-            folded(_mm_add_ps(halves[0], halves[1])) + folded(self.offsets)
-        }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn folded(lanes: __m128) -> f32 {
-        let pairs = _mm_add_ps(lanes, _mm_movehl_ps(lanes, lanes));
-        _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps::<1>(pairs, pairs)))
-    }
-}
-
-/// Outputs that one thread takes at a time: as many shares for each, of the same size.
-fn outputs((d_out, d_in): (usize, usize)) -> usize {
+/// Groups of outputs that one thread takes at a time: as many shares for each, of the same size.
+fn groups((d_out, d_in): (usize, usize)) -> usize {
     let n_shares = (d_out * d_in).div_ceil(SHARE).next_multiple_of(rayon::current_num_threads().max(1));
-    d_out.div_ceil(n_shares).max(1)
+    d_out.div_ceil(SIDE).div_ceil(n_shares).max(1)
+}
+
+/// Finds the grids and whole numbers of [`SIDE`] rows; whether there are such for every block.
+struct Pack<'a, F> {
+    rows: &'a [f32],
+    blocks: &'a mut [Block<F>],
+}
+
+impl<F: Form> WithSimd for Pack<'_, F> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> bool {
+        let width = self.blocks.len();
+        let (values, _) = self.rows.as_chunks::<BLOCK>();
+        for (k, block) in self.blocks.iter_mut().enumerate() {
+            let mut whole = [[0; BLOCK]; SIDE];
+            for (o, whole) in whole.iter_mut().enumerate() {
+                let values = &values[o * width + k];
+                let Some(grid) = F::grid(values) else { return false };
+                (block.scales[o], block.offsets[o]) = (grid.scale.to_bits(), grid.offset.to_bits());
+                *whole = grid.whole(values, F::LARGEST);
+            }
+            block.values = F::pack(&whole);
+        }
+        true
+    }
+}
+
+/// Of an output's values in a block: value = offset + scale · whole number.
+#[derive(Clone, Copy)]
+struct Grid {
+    scale: f16,
+    offset: f16,
+}
+
+impl Grid {
+    #[inline(always)]
+    fn new(scale: f32, offset: f32) -> Self {
+        Self { scale: f16::from_f32(scale), offset: f16::from_f32(offset) }
+    }
+
+    /// Offset, and steps to one.
+    #[inline(always)]
+    fn steps(self) -> (f32, f32) {
+        let scale = self.scale.to_f32();
+        (self.offset.to_f32(), if scale > 0.0 { 1.0 / scale } else { 0.0 })
+    }
+
+    /// The nearest whole number to each value.
+    #[inline(always)]
+    fn whole(self, values: &[f32; BLOCK], largest: f32) -> [u8; BLOCK] {
+        let ((offset, steps), mut whole) = (self.steps(), [0; BLOCK]);
+        for j in 0..BLOCK {
+            whole[j] = nearest((values[j] - offset) * steps, largest) as i32 as u8;
+        }
+        whole
+    }
+}
+
+/// The whole number, from nought to the largest, next to one that is none; what is no number becomes nought.
+#[inline(always)]
+fn nearest(at: f32, largest: f32) -> f32 {
+    let at = if at > 0.0 { at + 0.5 } else { 0.0 };
+    if at < largest { (at as i32) as f32 } else { largest }
 }
 
 /// The smallest and the largest value of a block.
@@ -214,40 +211,117 @@ fn ends_of(values: &[f32; BLOCK]) -> (f32, f32) {
     (low, folded(*values, |a, b| if b > a { b } else { a }))
 }
 
+/// Each output's weights times all rows: (outputs, n).
+fn few_rows<F: Form>(rows: &[&[Left]], blocks: &[Block<F>], sums: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if vectors::are_there() {
+        return F::with_vectors(rows, blocks, sums);
+    }
+    each_group((rows, blocks, sums), plain::<F, 1>, plain::<F, 2>);
+}
+
+/// Each group of outputs, two rows together, or one that is left: (outputs, n).
+#[inline(always)]
+fn each_group<F>(
+    (rows, blocks, sums): (&[&[Left]], &[Block<F>], &mut [f32]),
+    of_one: impl Fn([&[Left]; 1], &[Block<F>]) -> [[f32; SIDE]; 1],
+    of_two: impl Fn([&[Left]; 2], &[Block<F>]) -> [[f32; SIDE]; 2],
+) {
+    let (n, width) = (rows.len(), rows.first().map_or(1, |row| row.len()));
+    for (blocks, sums) in blocks.chunks_exact(width).zip(sums.chunks_exact_mut(SIDE * n)) {
+        let (pairs, rest) = rows.as_chunks::<2>();
+        let mut put = |i: usize, own: &[f32; SIDE]| {
+            for (o, sum) in own.iter().enumerate() {
+                sums[o * n + i] = *sum;
+            }
+        };
+        for (i, pair) in pairs.iter().enumerate() {
+            let [a, b] = of_two(*pair, blocks);
+            put(2 * i, &a);
+            put(2 * i + 1, &b);
+        }
+        if let [row] = rest {
+            let [own] = of_one([row], blocks);
+            put(n - 1, &own);
+        }
+    }
+}
+
+/// A group of outputs of `N` rows, in the order in which AVX2 sums up.
+fn plain<F: Form, const N: usize>(rows: [&[Left]; N], blocks: &[Block<F>]) -> [[f32; SIDE]; N] {
+    let mut sums = [[0.0_f32; SIDE]; N];
+    for (k, block) in blocks.iter().enumerate() {
+        let (weights, number) = (block.values.unpack(), |bits: u16| f16::from_bits(bits).to_f32());
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let (left, values) = (&row[k], row[k].values());
+            for (o, sum) in sums.iter_mut().enumerate() {
+                let products = weights[o].iter().zip(values).map(|(&w, x)| i32::from(w) * i32::from(x));
+                let whole = products.sum::<i32>() as f32 * left.scale;
+                *sum = whole.mul_add(number(block.scales[o]), *sum);
+                *sum = number(block.offsets[o]).mul_add(left.sum, *sum);
+            }
+        }
+    }
+    sums
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Left, left};
+    use super::*;
 
     /// Numbers that look random, from nought to below 1.
     pub(super) fn noise(n: usize) -> impl Iterator<Item = f32> {
         (1..=n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
     }
 
-    /// For one row and for two of a weight of these dimensions, `run` must write the same twice.
-    pub(super) fn check_vectors(
-        (d_out, d_in): (usize, usize),
-        run: impl Fn(&[&[Left]], &mut [f32], &mut [f32]),
-    ) {
-        let left = Left::rows(&noise(2 * d_in).collect::<Vec<_>>(), d_in);
-        let rows: Vec<&[Left]> = left.chunks_exact(left::pairs(d_in)).collect();
-        for rows in [&rows[..1], &rows[..]] {
-            let (mut fast, mut plain) = (vec![0.0; d_out * rows.len()], vec![1.0; d_out * rows.len()]);
-            run(rows, &mut fast, &mut plain);
-            assert_eq!(fast, plain);
+    pub(super) fn weight<F: Form>(values: &[f32], dims: (usize, usize)) -> Option<Weight<F>> {
+        Weight::new(dims, &|row: usize, to: &mut [f32]| {
+            to.copy_from_slice(&values[row * dims.1..(row + 1) * dims.1]);
+        })
+    }
+
+    /// The values that are kept of rows of that width.
+    pub(super) fn kept<F: Form>(weight: &Weight<F>, width: usize) -> Vec<f32> {
+        let mut rows = vec![0.0; weight.blocks.len() * BLOCK * SIDE];
+        let n_blocks = width / BLOCK;
+        for (i, block) in weight.blocks.iter().enumerate() {
+            let (group, k) = (i / n_blocks, i % n_blocks);
+            for (o, whole) in block.values.unpack().iter().enumerate() {
+                let [scale, offset] =
+                    [block.scales[o], block.offsets[o]].map(|bits| f16::from_bits(bits).to_f32());
+                let to = &mut rows[(group * SIDE + o) * width + k * BLOCK..][..BLOCK];
+                to.iter_mut().zip(whole).for_each(|(to, &w)| *to = f32::from(w).mul_add(scale, offset));
+            }
+        }
+        rows.truncate(weight.d_out * width);
+        rows
+    }
+
+    /// For one row to three, AVX2 must write what the plain loop does.
+    pub(super) fn check_vectors<F: Form>(weight: &Weight<F>, d_in: usize) {
+        let left = Left::rows(&noise(3 * d_in).collect::<Vec<_>>());
+        let rows: Vec<&[Left]> = left.chunks_exact(d_in / BLOCK).collect();
+        for n in 1..=3 {
+            let n_sums = weight.blocks.len() / (d_in / BLOCK) * SIDE * n;
+            let (mut fast, mut slow) = (vec![0.0; n_sums], vec![1.0; n_sums]);
+            few_rows(&rows[..n], &weight.blocks, &mut fast);
+            each_group((&rows[..n], &weight.blocks, &mut slow), plain::<F, 1>, plain::<F, 2>);
+            assert_eq!(fast, slow);
         }
     }
 
     /// For one row to four, products must be those of the weight (out, in), but for what `allowed` makes of the sum of the
     /// sizes of a product's terms.
-    pub(super) fn check_products(
-        multiply: impl Fn(&[f32], usize) -> Vec<f32>,
+    pub(super) fn check_products<F: Form>(
+        kept: &Weight<F>,
         weight: &[f32],
-        (d_out, d_in): (usize, usize),
+        d_in: usize,
         allowed: impl Fn(f64) -> f64,
     ) {
+        let d_out = weight.len() / d_in;
         for n in 1..=4 {
             let x: Vec<f32> = noise(n * d_in).map(|v| 2.0 * v - 1.0).collect();
-            let y = multiply(&x, n);
+            let y = kept.multiply(&x, n);
             assert_eq!(y.len(), n * d_out);
             for (i, value) in y.iter().enumerate() {
                 let (x, w) = (&x[i / d_out * d_in..], &weight[i % d_out * d_in..]);

@@ -1,116 +1,64 @@
 //! How is a weight read in 8 bits?
 //!
 //! What came quantised in blocks of 32 values, `Q8_0` among them, is on that grid already and loses nothing but the last
-//! digit; other weights are off by a 500th of their block's span at most.
+//! digit; other weights are off by a 500th of their block's span, or by what a half float is off.
 
-use super::{BLOCK, Left, Sums, each_output, ends_of, pairs_of};
-use crate::kernels::elementwise::{folded, vectorised};
+use super::{BLOCK, Form, Grid, SIDE, Whole, ends_of, nearest};
+use crate::kernels::elementwise::folded;
 
-/// A weight (out, in) in bytes.
-#[derive(Debug)]
-pub(in crate::kernels) struct Bytes {
-    pairs: Vec<Pair>,
-}
-
-/// Two blocks of a row.
+/// Pair after pair: both values of each output, the first in the lower half.
 #[derive(Debug, Clone, Copy, Default)]
-struct Pair {
-    values: [[u8; BLOCK]; 2],
-    /// The scale of each, then the offset of each.
-    grids: [f32; 4],
-}
+pub(super) struct Bytes([[u16; SIDE]; BLOCK / 2]);
 
-impl Bytes {
-    /// Of a weight (out, in), of which `row` writes the values of one output.
-    pub(super) fn new(dims: (usize, usize), row: &(impl Fn(usize, &mut [f32]) + Sync)) -> Self {
-        let put = |row: &[f32], pairs: &mut [Pair]| {
-            put(row, pairs);
-            true
-        };
-        Self { pairs: pairs_of(dims, row, put).unwrap_or_default() }
+impl Form for Bytes {
+    const LARGEST: f32 = 255.0;
+
+    /// Under which the value that is off most is off by least: from the smallest to the largest in 255 steps, or with nought
+    /// on the grid and 127 steps up to the largest size.
+    #[inline(always)]
+    fn grid(values: &[f32; BLOCK]) -> Option<Grid> {
+        let (low, high) = ends_of(values);
+        let full = Grid::new((high - low) / 255.0, low);
+        let even = Grid::new(low.abs().max(high.abs()) / 127.0, 0.0).scale;
+        let even = Grid::new(even.to_f32(), -128.0 * even.to_f32());
+        Some(if off_by(values, even) < off_by(values, full) { even } else { full })
     }
 
-    /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
-    pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        super::multiply((x, n), &self.pairs, few_rows)
-    }
-}
-
-vectorised! {
-    /// Finds the grid of each block of a row and the byte of each value.
-    fn put<'a>(row: &'a [f32], pairs: &'a mut [Pair]) -> () {
-        for (pair, blocks) in pairs.iter_mut().zip(row.as_chunks::<BLOCK>().0.chunks(2)) {
-            for (i, block) in blocks.iter().enumerate() {
-                let grid = grid_of(block);
-                let steps = steps_of(grid);
-                [pair.grids[i], pair.grids[2 + i]] = grid;
-                for (to, &value) in pair.values[i].iter_mut().zip(block) {
-                    *to = nearest(value, grid, steps);
-                }
+    #[inline(always)]
+    fn pack(whole: &Whole) -> Self {
+        let mut values = [[0; SIDE]; BLOCK / 2];
+        for (o, whole) in whole.iter().enumerate() {
+            for (values, pair) in values.iter_mut().zip(whole.as_chunks::<2>().0) {
+                values[o] = u16::from_le_bytes(*pair);
             }
         }
+        Self(values)
     }
-}
 
-/// Scale and offset under which the values of a block are off by least: from the smallest to the largest in 255 steps, or
-/// with nought on the grid and 127 steps up to the largest size.
-#[inline(always)]
-fn grid_of(values: &[f32; BLOCK]) -> [f32; 2] {
-    let (low, high) = ends_of(values);
-    let even = low.abs().max(high.abs()) / 127.0;
-    let (full, even) = ([(high - low) / 255.0, low], [even, -128.0 * even]);
-    if off_by(values, even) < off_by(values, full) { even } else { full }
+    fn unpack(&self) -> Whole {
+        std::array::from_fn(|o| std::array::from_fn(|k| self.0[k / 2][o].to_le_bytes()[k % 2]))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn with_vectors(rows: &[&[super::Left]], blocks: &[super::Block<Self>], sums: &mut [f32]) {
+        assert!(super::vectors::are_there());
+        // SAFETY: the machine has what the function is compiled for, asserted above.
+        #[allow(unsafe_code)]
+        unsafe {
+            vectors::few_rows(rows, blocks, sums);
+        }
+    }
 }
 
 /// How far the value that is off most is off.
 #[inline(always)]
-fn off_by(values: &[f32; BLOCK], grid: [f32; 2]) -> f32 {
-    let (steps, mut off) = (steps_of(grid), [0.0_f32; BLOCK]);
+fn off_by(values: &[f32; BLOCK], grid: Grid) -> f32 {
+    let ((offset, steps), scale, mut off) = (grid.steps(), grid.scale.to_f32(), [0.0_f32; BLOCK]);
     for j in 0..BLOCK {
-        off[j] = (values[j] - value_of(nearest(values[j], grid, steps), grid)).abs();
+        let whole = nearest((values[j] - offset) * steps, Bytes::LARGEST);
+        off[j] = (values[j] - whole.mul_add(scale, offset)).abs();
     }
     folded(off, |a, b| if b > a { b } else { a })
-}
-
-/// Steps of a grid to one.
-#[inline(always)]
-fn steps_of([scale, _]: [f32; 2]) -> f32 {
-    if scale > 0.0 { 1.0 / scale } else { 0.0 }
-}
-
-#[inline(always)]
-fn nearest(value: f32, [_, offset]: [f32; 2], steps: f32) -> u8 {
-    // No value of a block lies outside its grid.
-    (value - offset).mul_add(steps, 0.5) as i32 as u8
-}
-
-#[inline(always)]
-fn value_of(byte: u8, [scale, offset]: [f32; 2]) -> f32 {
-    f32::from(byte).mul_add(scale, offset)
-}
-
-/// Each output's weights times all rows: (outputs, n).
-fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if super::vectors::are_there() {
-        return vectors::few_rows(rows, pairs, sums);
-    }
-    each_output((rows, pairs, sums), one_output::<1>, one_output::<2>);
-}
-
-/// One output of `N` rows.
-fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
-    let mut sums = [Sums::default(); N];
-    for (k, pair) in pairs.iter().enumerate() {
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            for (i, values) in pair.values.iter().enumerate() {
-                let half = |from: usize| std::array::from_fn(|j| u16::from(values[from + j]));
-                sums.add(i, [half(0), half(BLOCK / 2)], &row[k], pair.grids[i]);
-            }
-            sums.add_offsets(pair.grids, &row[k]);
-        }
-    }
-    sums.map(Sums::total)
 }
 
 /// The same with AVX2.
@@ -121,88 +69,47 @@ mod vectors {
 
     use pulp::bytemuck::cast;
 
-    use super::super::vectors::{Sums, are_there};
-    use super::{Left, Pair};
+    use super::super::vectors::each_group;
+    use super::super::{Block, Left};
+    use super::Bytes;
 
-    pub(super) fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
-        assert!(are_there());
-        // SAFETY: the machine has what the function is compiled for, asserted above.
-        #[allow(unsafe_code)]
-        unsafe {
-            each_output(rows, pairs, sums);
-        }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    fn each_output(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
-        super::each_output((rows, pairs, sums), |r, p| one_output(r, p), |r, p| one_output(r, p));
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
-        let mut sums = [Sums::new(); N];
-        let rows = rows.map(|row| &row[..pairs.len()]);
-        for (k, pair) in pairs.iter().enumerate() {
-            let halves: [__m128i; 4] = cast(pair.values);
-            let wide = |at: usize| _mm256_cvtepu8_epi16(halves[at]);
-            let (first, second) = ([wide(0), wide(1)], [wide(2), wide(3)]);
-            for n in 0..N {
-                sums[n].add(0, first, &rows[n][k], pair.grids[0]);
-                sums[n].add(1, second, &rows[n][k], pair.grids[1]);
-                sums[n].add_offsets(pair.grids, &rows[n][k]);
-            }
-        }
-        let mut totals = [0.0; N];
-        for n in 0..N {
-            totals[n] = sums[n].total();
-        }
-        totals
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn few_rows(rows: &[&[Left]], blocks: &[Block<Bytes>], sums: &mut [f32]) {
+        each_group((rows, blocks, sums), |values, quarter| {
+            let pair = |p: usize| {
+                let [a, b]: [__m128i; 2] = cast(values.0[4 * quarter + p]);
+                [_mm256_cvtepu8_epi16(a), _mm256_cvtepu8_epi16(b)]
+            };
+            [pair(0), pair(1), pair(2), pair(3)]
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::left::pairs;
-    use super::super::tests::{check_products, check_vectors, noise};
+    use half::f16;
+
+    use super::super::Weight;
+    use super::super::tests::{check_products, check_vectors, kept, noise, weight};
     use super::*;
 
-    fn bytes(weight: &[f32], dims: (usize, usize)) -> Bytes {
-        Bytes::new(dims, &|row: usize, to: &mut [f32]| {
-            to.copy_from_slice(&weight[row * dims.1..(row + 1) * dims.1]);
-        })
-    }
-
-    /// The values of rows of that width.
-    fn kept(bytes: &Bytes, width: usize) -> Vec<f32> {
-        let of_pair = |pair: &Pair| {
-            let of = |i: usize| pair.values[i].map(|byte| value_of(byte, [pair.grids[i], pair.grids[2 + i]]));
-            [of(0), of(1)].concat()
-        };
-        let rows = bytes.pairs.chunks(pairs(width));
-        rows.flat_map(|row| row.iter().flat_map(of_pair).take(width).collect::<Vec<_>>()).collect()
+    fn bytes(values: &[f32], dims: (usize, usize)) -> Weight<Bytes> {
+        weight(values, dims).unwrap()
     }
 
     #[test]
     fn weights_that_came_quantised_stay_as_they_are() {
-        // Q4_1: sixteen steps from the smallest to the largest. Q8_0: whole multiples up to 127.
-        let (levels, size): (Vec<f32>, usize) = (noise(640).collect(), 640);
-        let q4_1 = levels.chunks(32).enumerate().flat_map(|(i, block)| {
-            let (step, low) = (0.01 + 0.003 * i as f32, -0.1 * i as f32);
-            let at =
-                |(j, v): (usize, &f32)| if j < 2 { 15.0 * j as f32 } else { (v * 15.9).floor() } * step + low;
-            block.iter().enumerate().map(at).collect::<Vec<_>>()
-        });
-        let q8_0 = levels.chunks(32).enumerate().flat_map(|(i, block)| {
-            let step = 0.001 + 0.0007 * i as f32;
+        // Q8_0: whole multiples, up to 127, of a half float.
+        let levels: Vec<f32> = noise(640).collect();
+        let weight = levels.chunks(32).enumerate().flat_map(|(i, block)| {
+            let step = f16::from_f32(0.001 + 0.0007 * i as f32).to_f32();
             let at = |(j, v): (usize, &f32)| if j == 0 { -127.0 } else { (v * 200.0 - 100.0).round() } * step;
             block.iter().enumerate().map(at).collect::<Vec<_>>()
         });
-        for weight in [q4_1.collect::<Vec<f32>>(), q8_0.collect()] {
-            let same = kept(&bytes(&weight, (4, size / 4)), size / 4);
-            let off = weight.iter().zip(&same).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off < 1e-6, "off by {off}");
-        }
+        let weight: Vec<f32> = weight.collect();
+        let same = kept(&bytes(&weight, (4, 160)), 160);
+        let off = weight.iter().zip(&same).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-6, "off by {off}");
     }
 
     #[test]
@@ -211,8 +118,9 @@ mod tests {
         let weight: Vec<f32> = noise(d_out * d_in).map(|v| v - 0.4).collect();
         let bytes = bytes(&weight, (d_out, d_in));
         let kept = kept(&bytes, d_in);
-        assert!(weight.iter().zip(&kept).all(|(a, b)| (a - b).abs() <= 0.5 / 255.0 + 1e-6));
-        check_products(|x, n| bytes.multiply(x, n), &kept, (d_out, d_in), |_| 1e-4);
+        // A half float is off by a 4,096th at most.
+        assert!(weight.iter().zip(&kept).all(|(a, b)| (a - b).abs() <= 0.5 / 255.0 + 0.4 / 4096.0 + 1e-4));
+        check_products(&bytes, &kept, d_in, |_| 1e-4);
     }
 
     #[test]
@@ -223,11 +131,6 @@ mod tests {
 
     #[test]
     fn vectors_give_what_the_plain_loop_gives() {
-        let (d_out, d_in) = (5, 224);
-        let bytes = bytes(&noise(d_out * d_in).collect::<Vec<_>>(), (d_out, d_in));
-        check_vectors((d_out, d_in), |rows, fast, plain| {
-            few_rows(rows, &bytes.pairs, fast);
-            each_output((rows, &bytes.pairs, plain), one_output::<1>, one_output::<2>);
-        });
+        check_vectors(&bytes(&noise(21 * 224).collect::<Vec<_>>(), (21, 224)), 224);
     }
 }

@@ -1,115 +1,92 @@
 //! How is a weight read that came in 4 bits?
 //!
-//! As whole numbers from 0 to 15: a product costs half of what it does in float32, and a weight three quarters of a byte.
+//! As whole numbers from 0 to 15: with its scales and offsets a weight is 5 bits.
 
-use super::{BLOCK, Left, Sums, each_output, ends_of, pairs_of};
+use super::{BLOCK, Form, Grid, SIDE, Whole, ends_of};
 use crate::kernels::cpu::level;
-use crate::kernels::elementwise::{ROUND, folded, vectorised};
+use crate::kernels::elementwise::{ROUND, folded};
 
 /// Steps from a block's smallest value to its largest, at most.
-const STEPS: u16 = 15;
+const STEPS: u8 = 15;
+/// Two pairs of values apart in a row's eight bytes.
+const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
 
 /// How far from a whole number of steps a value may be, in steps. They differ by rounding, which is coarser where weights
 /// are not kept in float32.
+#[inline(always)]
 fn tolerance() -> f32 {
-    if level().rounds() { 0.1 } else { 0.01 }
+    if level().rounds() { 0.1 } else { 0.02 }
 }
 
-/// A weight (out, in) in 4 bits.
-#[derive(Debug)]
-pub(in crate::kernels) struct Nibbles {
-    pairs: Vec<Pair>,
-}
-
-/// Two blocks of a row.
+/// For each quarter of a block the first eight outputs, then the others: both values of a pair of each; four pairs, from the
+/// lowest bits on.
 #[derive(Debug, Clone, Copy, Default)]
-struct Pair {
-    /// Value `i` of both halves of the first block, then of both halves of the second, from the lowest bits on.
-    values: [u16; 16],
-    /// The scale of each, then the offset of each.
-    grids: [f32; 4],
-}
+pub(super) struct Nibbles([[u16; SIDE]; 8]);
 
-impl Nibbles {
-    /// Of a weight (out, in), of which `row` writes the values of one output; `None` where a block has other values than
-    /// sixteen at the same distance from each other.
-    pub(super) fn new(dims: (usize, usize), row: &(impl Fn(usize, &mut [f32]) + Sync)) -> Option<Self> {
-        if !dims.1.is_multiple_of(2 * BLOCK) {
-            return None;
+impl Form for Nibbles {
+    const LARGEST: f32 = STEPS as f32;
+
+    /// Under which all values are whole.
+    #[inline(always)]
+    fn grid(values: &[f32; BLOCK]) -> Option<Grid> {
+        let (low, high) = ends_of(values);
+        let (span, tolerance) = (high - low, tolerance());
+        if span <= 0.0 {
+            // One value only; what is no number is no value.
+            let grid = Grid::new(0.0, low);
+            let off = (low - grid.offset.to_f32()).abs();
+            return (off <= 1e-3 * low.abs() && values.iter().all(|&value| value <= low)).then_some(grid);
         }
-        let pairs = pairs_of(dims, row, |row, pairs| put(row, pairs, tolerance()))?;
-        Some(Self { pairs })
+        for n in (1..=STEPS).rev() {
+            let grid = Grid::new(span / f32::from(n), low);
+            let ((offset, steps), mut is_off) = (grid.steps(), [1.0_f32; BLOCK]);
+            for j in 0..BLOCK {
+                let at = (values[j] - offset) * steps;
+                if (at - (at + ROUND - ROUND)).abs() < tolerance {
+                    is_off[j] = 0.0;
+                }
+            }
+            if steps > 0.0 && folded(is_off, |a, b| a + b) < 0.5 {
+                return Some(grid);
+            }
+        }
+        None
     }
 
-    /// `x Wᵀ` (n, out) for rows `x` (n, in), on all threads.
-    pub(super) fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        super::multiply((x, n), &self.pairs, few_rows)
-    }
-}
-
-vectorised! {
-    /// Finds the whole numbers of a row; whether there are such for every block.
-    fn put<'a>(row: &'a [f32], pairs: &'a mut [Pair], tolerance: f32) -> bool {
-        for (pair, blocks) in pairs.iter_mut().zip(row.as_chunks::<BLOCK>().0.as_chunks::<2>().0) {
-            *pair = Pair::default();
-            for (i, block) in blocks.iter().enumerate() {
-                let Some((scale, offset, steps)) = grid_of(block, tolerance) else { return false };
-                (pair.grids[i], pair.grids[2 + i]) = (scale, offset);
-                for j in 0..16 {
-                    let at = |value: f32| ((value - offset) * steps + 0.5) as u16;
-                    pair.values[j] |= (at(block[j]) | at(block[j + 16]) << 4) << (8 * i);
+    #[inline(always)]
+    fn pack(whole: &Whole) -> Self {
+        let mut values = [[0; SIDE]; 8];
+        for (o, whole) in whole.iter().enumerate() {
+            let (half, at) = (o / 8, o % 8 * 2);
+            for (q, bytes) in whole.as_chunks::<8>().0.iter().enumerate() {
+                let pairs = u64::from_le_bytes(*bytes);
+                for (i, bytes) in [pairs & EVEN, (pairs >> 8) & EVEN].into_iter().enumerate() {
+                    values[2 * q + half][at + i] =
+                        (bytes | (bytes >> 12) | (bytes >> 24) | (bytes >> 36)) as u16;
                 }
             }
         }
-        true
+        Self(values)
     }
-}
 
-/// Scale, offset, and steps to one, under which all values of a block are whole.
-#[inline(always)]
-fn grid_of(values: &[f32; BLOCK], tolerance: f32) -> Option<(f32, f32, f32)> {
-    let (low, high) = ends_of(values);
-    let span = high - low;
-    if span <= 0.0 {
-        // One value only; what is no number is no value.
-        return values.iter().all(|&value| value <= low).then_some((0.0, low, 0.0));
+    fn unpack(&self) -> Whole {
+        std::array::from_fn(|o| {
+            std::array::from_fn(|k| {
+                let bits = self.0[k / 8 * 2 + o / 8][o % 8 * 2 + k % 2];
+                (bits >> (k % 8 / 2 * 4)) as u8 & 15
+            })
+        })
     }
-    for n in (1..=STEPS).rev() {
-        let (steps, mut is_off) = (f32::from(n) / span, [1.0_f32; BLOCK]);
-        for j in 0..BLOCK {
-            let at = (values[j] - low) * steps;
-            if (at - (at + ROUND - ROUND)).abs() < tolerance {
-                is_off[j] = 0.0;
-            }
-        }
-        if folded(is_off, |a, b| a + b) < 0.5 {
-            return Some((1.0 / steps, low, steps));
-        }
-    }
-    None
-}
 
-/// Each output's weights times all rows: (outputs, n).
-fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if super::vectors::are_there() {
-        return vectors::few_rows(rows, pairs, sums);
-    }
-    each_output((rows, pairs, sums), one_output::<1>, one_output::<2>);
-}
-
-/// One output of `N` rows.
-fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
-    let mut sums = [Sums::default(); N];
-    for (k, pair) in pairs.iter().enumerate() {
-        let half = |shift: usize| pair.values.map(|v| (v >> shift) & 15);
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            sums.add(0, [half(0), half(4)], &row[k], pair.grids[0]);
-            sums.add(1, [half(8), half(12)], &row[k], pair.grids[1]);
-            sums.add_offsets(pair.grids, &row[k]);
+    fn with_vectors(rows: &[&[super::Left]], blocks: &[super::Block<Self>], sums: &mut [f32]) {
+        assert!(super::vectors::are_there());
+        // SAFETY: the machine has what the function is compiled for, asserted above.
+        #[allow(unsafe_code)]
+        unsafe {
+            vectors::few_rows(rows, blocks, sums);
         }
     }
-    sums.map(Sums::total)
 }
 
 /// The same with AVX2.
@@ -120,73 +97,55 @@ mod vectors {
 
     use pulp::bytemuck::cast;
 
-    use super::super::vectors::{Sums, are_there};
-    use super::{Left, Pair};
+    use super::super::vectors::each_group;
+    use super::super::{Block, Left};
+    use super::Nibbles;
 
-    pub(super) fn few_rows(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
-        assert!(are_there());
-        // SAFETY: the machine has what the function is compiled for, asserted above.
-        #[allow(unsafe_code)]
-        unsafe {
-            each_output(rows, pairs, sums);
-        }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    fn each_output(rows: &[&[Left]], pairs: &[Pair], sums: &mut [f32]) {
-        super::each_output((rows, pairs, sums), |r, p| one_output(r, p), |r, p| one_output(r, p));
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn one_output<const N: usize>(rows: [&[Left]; N], pairs: &[Pair]) -> [f32; N] {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn few_rows(rows: &[&[Left]], blocks: &[Block<Nibbles>], sums: &mut [f32]) {
         let low = _mm256_set1_epi16(15);
-        let mut sums = [Sums::new(); N];
-        let rows = rows.map(|row| &row[..pairs.len()]);
-        for (k, pair) in pairs.iter().enumerate() {
-            let all: __m256i = cast(pair.values);
-            let first = [_mm256_and_si256(all, low), _mm256_and_si256(_mm256_srli_epi16::<4>(all), low)];
-            let second = [_mm256_and_si256(_mm256_srli_epi16::<8>(all), low), _mm256_srli_epi16::<12>(all)];
-            for n in 0..N {
-                sums[n].add(0, first, &rows[n][k], pair.grids[0]);
-                sums[n].add(1, second, &rows[n][k], pair.grids[1]);
-                sums[n].add_offsets(pair.grids, &rows[n][k]);
-            }
-        }
-        let mut totals = [0.0; N];
-        for n in 0..N {
-            totals[n] = sums[n].total();
-        }
-        totals
+        each_group((rows, blocks, sums), |values, quarter| {
+            let [a, b]: [__m256i; 2] = [cast(values.0[2 * quarter]), cast(values.0[2 * quarter + 1])];
+            let and = |v: __m256i| _mm256_and_si256(v, low);
+            [
+                [and(a), and(b)],
+                [and(_mm256_srli_epi16::<4>(a)), and(_mm256_srli_epi16::<4>(b))],
+                [and(_mm256_srli_epi16::<8>(a)), and(_mm256_srli_epi16::<8>(b))],
+                [_mm256_srli_epi16::<12>(a), _mm256_srli_epi16::<12>(b)],
+            ]
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_products, check_vectors, noise};
+    use half::f16;
+
+    use super::super::Weight;
+    use super::super::tests::{check_products, check_vectors, noise, weight};
     use super::*;
 
     /// A weight as `Q4_1` has it: `levels` steps of another length in each block, not all of them used.
     fn quantised(n: usize, levels: f32) -> Vec<f32> {
         let at = |(i, v): (usize, f32)| {
-            let block = (i / BLOCK) as f32;
-            (v * (levels + 0.99)).floor() * (0.01 + 0.003 * block) - 0.1 * block
+            let [step, low] = [0.01 + 0.003 * (i / BLOCK) as f32, -0.1 * (i / BLOCK) as f32];
+            (v * (levels + 0.99)).floor() * f16::from_f32(step).to_f32() + f16::from_f32(low).to_f32()
         };
         noise(n).enumerate().map(at).collect()
     }
 
-    fn nibbles(weight: &[f32], dims: (usize, usize)) -> Option<Nibbles> {
-        let row = |row: usize, to: &mut [f32]| to.copy_from_slice(&weight[row * dims.1..(row + 1) * dims.1]);
-        Nibbles::new(dims, &row)
+    fn nibbles(values: &[f32], dims: (usize, usize)) -> Option<Weight<Nibbles>> {
+        weight(values, dims)
     }
 
     #[test]
     fn products_are_those_of_the_weight() {
-        let (d_out, d_in) = (37, 192);
+        let (d_out, d_in) = (37, 160);
         for levels in [15.0, 11.0, 1.0, 0.0] {
             let weight = quantised(d_out * d_in, levels);
             let kept = nibbles(&weight, (d_out, d_in)).unwrap();
-            check_products(|x, n| kept.multiply(x, n), &weight, (d_out, d_in), |size| 2e-5 * size + 1e-6);
+            // Where not all steps are used the smallest value is no half float.
+            check_products(&kept, &weight, d_in, |size| 1e-4 * size + 1e-6);
         }
     }
 
@@ -202,23 +161,18 @@ mod tests {
 
     #[test]
     fn vectors_give_what_the_plain_loop_gives() {
-        let (d_out, d_in) = (5, 256);
-        let kept = nibbles(&quantised(d_out * d_in, 15.0), (d_out, d_in)).unwrap();
-        check_vectors((d_out, d_in), |rows, fast, plain| {
-            few_rows(rows, &kept.pairs, fast);
-            each_output((rows, &kept.pairs, plain), one_output::<1>, one_output::<2>);
-        });
+        check_vectors(&nibbles(&quantised(21 * 256, 15.0), (21, 256)).unwrap(), 256);
     }
 
     #[test]
     fn other_weights_are_not_kept_so() {
         let (mut weight, dims) = (quantised(10 * 128, 15.0), (10, 128));
         assert!(nibbles(&weight, dims).is_some());
-        assert!(nibbles(&weight[..10 * 96], (10, 96)).is_none(), "a row of three blocks");
         weight[9 * 128 + 50] += 0.04;
         assert!(nibbles(&weight, dims).is_none(), "one value between two steps");
         weight[9 * 128 + 50] = f32::NAN;
         assert!(nibbles(&weight, dims).is_none(), "one value that is no number");
         assert!(nibbles(&noise(1280).collect::<Vec<_>>(), dims).is_none());
+        assert!(nibbles(&[1e6; 32], (1, 32)).is_none(), "beyond half floats");
     }
 }
