@@ -21,7 +21,7 @@ pub use chat::{ChatTemplate, GenerationPrompt, Message, Role};
 pub use config::{Architecture, ModelConfig};
 pub use encoder::{Encoder, Parted};
 pub use tokenizer::{Detokenizer, Tokenizer};
-pub use weights::{LayerWeight, LayerWeights, WeightName, Weights};
+pub use weights::{LayerWeight, LayerWeights, StoredWeights, WeightName, Weights};
 
 use crate::error::{Error, Result};
 use decoder::Decoder;
@@ -47,10 +47,9 @@ pub struct LanguageModel {
 impl LanguageModel {
     /// Opens the model at `path` (see [`open`]) under a name of its own.
     pub fn load(path: &Path, name: &str) -> Result<Self> {
-        let ModelParts { config, weights, tokenizer, chat, .. } = open(path)?;
+        let ModelParts { config, weights: decoder, tokenizer, chat, .. } = open_with(path, Decoder::read)?;
         let text_end = tokenizer.token_id("<|endoftext|>").or(config.eos_token);
-        let stop = config.stop_tokens.clone();
-        let decoder = Decoder::new(config, weights)?;
+        let stop = config.stop_tokens;
         Ok(Self { name: name.to_owned(), decoder, tokenizer, chat, stop, text_end })
     }
 
@@ -62,13 +61,13 @@ impl LanguageModel {
 
 /// Everything a decoder is made of, read from one place.
 #[derive(Debug, Clone)]
-pub struct ModelParts {
+pub struct ModelParts<W = Weights> {
     /// What the file or folder is called, without `.gguf`.
     pub name: String,
     /// Sizes, constants and special tokens; `stop_tokens` is complete.
     pub config: ModelConfig,
-    /// The frozen tensors.
-    pub weights: Weights,
+    /// The frozen tensors, or what was made of them.
+    pub weights: W,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
     /// The form of a conversation.
@@ -80,12 +79,20 @@ pub struct ModelParts {
 /// # Errors
 /// When there is neither, or it is broken, incomplete or of an architecture that is not supported.
 pub fn open(path: &Path) -> Result<ModelParts> {
+    open_with(path, StoredWeights::read)
+}
+
+/// The same, with what `read` makes of the tensors.
+fn open_with<W: Send>(
+    path: &Path,
+    read: impl FnOnce(&StoredWeights) -> Result<W> + Send,
+) -> Result<ModelParts<W>> {
     if path.is_dir() {
         let config = ModelConfig::from_hugging_face(path)?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
         let chat = ChatTemplate::from_hugging_face(path)?;
-        let weights = Weights::from_hugging_face(path, &config)?;
-        return assemble(path, weights, tokenizer, chat);
+        let weights = read(&StoredWeights::of_hugging_face(path, &config)?)?;
+        return assemble(path, (config, weights), tokenizer, chat);
     }
     if !path.is_file() {
         return Err(Error::file(
@@ -97,24 +104,24 @@ pub fn open(path: &Path) -> Result<ModelParts> {
     let gguf = Gguf::open(path)?;
     let config = ModelConfig::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf)?;
-    let (tokenizer, weights) =
-        rayon::join(|| Tokenizer::from_gguf(&gguf), || Weights::from_gguf(&gguf, &config));
-    assemble(path, weights?, tokenizer?, chat)
+    let stored = StoredWeights::of_gguf(&gguf, &config)?;
+    let (tokenizer, weights) = rayon::join(|| Tokenizer::from_gguf(&gguf), || read(&stored));
+    assemble(path, (config, weights?), tokenizer?, chat)
 }
 
-fn assemble(
+fn assemble<W>(
     path: &Path,
-    mut weights: Weights,
+    (mut config, weights): (ModelConfig, W),
     tokenizer: Tokenizer,
     chat: ChatTemplate,
-) -> Result<ModelParts> {
-    if tokenizer.vocab_size() > weights.config.vocab_size {
-        let (tokens, rows) = (tokenizer.vocab_size(), weights.config.vocab_size);
+) -> Result<ModelParts<W>> {
+    if tokenizer.vocab_size() > config.vocab_size {
+        let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
         let what = format!("the tokenizer knows {tokens} tokens, the embedding has {rows} rows");
         return Err(Error::file(path, what, "the parts are of different models: get it again"));
     }
-    weights.config.stop_tokens = chat::stop_tokens(&weights.config, &tokenizer);
+    config.stop_tokens = chat::stop_tokens(&config, &tokenizer);
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let name = name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-    Ok(ModelParts { name, config: weights.config.clone(), weights, tokenizer, chat })
+    Ok(ModelParts { name, config, weights, tokenizer, chat })
 }

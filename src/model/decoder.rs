@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::adapter::Adapter;
 use super::config::ModelConfig;
 use super::lora::Projection;
-use super::weights::{LayerWeights, Weights};
+use super::weights::{LayerWeights, StoredWeights, WeightName, Weights};
 use crate::kernels::{
     AttentionShape, CachedKeys, CorrectedRows, Correction, FrozenLayer, FrozenLinear, LayerCorrections,
     RmsNorm, RopeTable, among_threads, answer_layer, decoder_layer, rms_norm,
@@ -78,12 +78,33 @@ impl KvCache {
 impl Decoder {
     /// Takes the weights over; they stay in memory once.
     pub fn new(config: ModelConfig, weights: Weights) -> Result<Self> {
-        let head = FrozenLinear::in_rows(weights.output.as_ref().unwrap_or(&weights.token_embedding))?;
-        let rope = RopeTable::new(&config.rotary_frequencies(), config.max_positions);
         let eps = config.rms_norm_eps;
         let layers = weights.layers.into_par_iter().map(|l| frozen_layer(l, eps)).collect::<Result<_>>()?;
-        let (rope, norm) = (Arc::new(rope), RmsNorm::new(&weights.output_norm, eps)?);
-        Ok(Self { config, embedding: weights.token_embedding, layers, norm, head, rope })
+        Self::around(config, layers, (weights.token_embedding, weights.output, &weights.output_norm))
+    }
+
+    /// Reads the weights, layer by layer, so that beside what stays in memory there are never more than a few.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read(stored: &StoredWeights) -> crate::error::Result<Self> {
+        let config = stored.config.clone();
+        let layer = |i| Ok(frozen_layer(stored.layer(i)?, config.rms_norm_eps)?);
+        let layers = (0..config.n_layers).into_par_iter().map(layer).collect::<crate::error::Result<_>>()?;
+        let embedding = stored.tensor(WeightName::TokenEmbedding)?;
+        let norm = stored.tensor(WeightName::OutputNorm)?;
+        Ok(Self::around(config, layers, (embedding, stored.output()?, &norm))?)
+    }
+
+    fn around(
+        config: ModelConfig,
+        layers: Vec<Arc<FrozenLayer>>,
+        (embedding, output, norm): (Tensor, Option<Tensor>, &Tensor),
+    ) -> Result<Self> {
+        let head = FrozenLinear::in_rows(output.as_ref().unwrap_or(&embedding))?;
+        let rope = Arc::new(RopeTable::new(&config.rotary_frequencies(), config.max_positions));
+        let norm = RmsNorm::new(norm, config.rms_norm_eps)?;
+        Ok(Self { config, embedding, layers, norm, head, rope })
     }
 
     /// Its shape.

@@ -1,15 +1,15 @@
 //! What did the model know before?
 //!
 //! [`Weights`] are the frozen tensors of a decoder as float32 on the CPU, under one set of names,
-//! whether they come from a GGUF file (dequantised) or from a Hugging Face folder. Loading first
-//! compares everything the file says it holds with what the configuration asks for, reports all
-//! mismatches at once, and only then reads.
+//! whether they come from a GGUF file (dequantised) or from a Hugging Face folder. First everything the
+//! file says it holds is compared with what the configuration asks for, and all mismatches are reported at
+//! once: [`StoredWeights`]. Only then is anything read, all of it or layer by layer.
 
 mod names;
 mod safetensors;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -65,26 +65,17 @@ impl Weights {
     /// Reads and dequantises the tensors of a GGUF file.
     ///
     /// # Errors
-    /// When tensors are missing, unexpected, of the wrong shape or cut off (all of them named), or the
-    /// file cannot be read.
+    /// As [`StoredWeights::of_gguf`], or when the file cannot be read.
     pub fn from_gguf(gguf: &Gguf, config: &ModelConfig) -> Result<Self> {
-        let mut stored = gguf.tensors.clone();
-        stored.remove("rope_freqs.weight"); // part of the configuration
-        load(config, &gguf.path, stored, Names { of: WeightName::gguf, q_k_in_pairs: InPairs::Yes })
+        StoredWeights::of_gguf(gguf, config)?.read()
     }
 
-    /// Reads the safetensors of a Hugging Face folder: `model.safetensors`, or the shards that
-    /// `model.safetensors.index.json` lists.
+    /// Reads the safetensors of a Hugging Face folder.
     ///
     /// # Errors
-    /// As [`Weights::from_gguf`].
+    /// As [`StoredWeights::of_hugging_face`], or when a file cannot be read.
     pub fn from_hugging_face(folder: &Path, config: &ModelConfig) -> Result<Self> {
-        let mut stored = safetensors::tensors_of_folder(folder)?;
-        stored.retain(|name, _| !name.ends_with("rotary_emb.inv_freq")); // old files keep a copy
-        if config.tie_embeddings {
-            stored.remove(&WeightName::Output.hugging_face());
-        }
-        load(config, folder, stored, Names { of: WeightName::hugging_face, q_k_in_pairs: InPairs::No })
+        StoredWeights::of_hugging_face(folder, config)?.read()
     }
 
     /// Every tensor with its name, in the model's order.
@@ -146,37 +137,132 @@ impl Names {
     }
 }
 
-/// Compares what is `stored` with what `config` asks for, then reads it.
-fn load(
-    config: &ModelConfig,
-    path: &Path,
-    mut stored: BTreeMap<String, Stored>,
-    names: Names,
-) -> Result<Weights> {
-    let mut faults = Vec::new();
-    let mut wanted = Vec::new();
-    for name in WeightName::all(config) {
-        let file_name = (names.of)(name);
-        let shape = name.shape(config);
-        match stored.remove(&file_name) {
-            None => faults.push(format!("tensor `{file_name}` is missing")),
-            Some(found) if found.shape != shape => faults.push(format!(
-                "tensor `{file_name}` has the shape {:?}, the configuration asks for {shape:?}",
-                found.shape
-            )),
-            Some(found) => wanted.push((name, found)),
+/// The tensors of a decoder where they lie, all of the shapes that the configuration asks for.
+#[derive(Debug, Clone)]
+pub struct StoredWeights {
+    /// The shape they follow.
+    pub config: ModelConfig,
+    /// The file or the folder.
+    path: PathBuf,
+    tensors: BTreeMap<WeightName, (Stored, RowOrder)>,
+}
+
+impl StoredWeights {
+    /// Those of a GGUF file.
+    ///
+    /// # Errors
+    /// When tensors are missing, unexpected, of the wrong shape or cut off: all of them named.
+    pub fn of_gguf(gguf: &Gguf, config: &ModelConfig) -> Result<Self> {
+        let mut stored = gguf.tensors.clone();
+        stored.remove("rope_freqs.weight"); // part of the configuration
+        Self::checked(config, &gguf.path, stored, Names { of: WeightName::gguf, q_k_in_pairs: InPairs::Yes })
+    }
+
+    /// The safetensors of a Hugging Face folder: `model.safetensors`, or the shards that
+    /// `model.safetensors.index.json` lists.
+    ///
+    /// # Errors
+    /// As [`StoredWeights::of_gguf`].
+    pub fn of_hugging_face(folder: &Path, config: &ModelConfig) -> Result<Self> {
+        let mut stored = safetensors::tensors_of_folder(folder)?;
+        stored.retain(|name, _| !name.ends_with("rotary_emb.inv_freq")); // old files keep a copy
+        if config.tie_embeddings {
+            stored.remove(&WeightName::Output.hugging_face());
+        }
+        Self::checked(
+            config,
+            folder,
+            stored,
+            Names { of: WeightName::hugging_face, q_k_in_pairs: InPairs::No },
+        )
+    }
+
+    fn checked(
+        config: &ModelConfig,
+        path: &Path,
+        mut stored: BTreeMap<String, Stored>,
+        names: Names,
+    ) -> Result<Self> {
+        let mut faults = Vec::new();
+        let mut wanted = Vec::new();
+        for name in WeightName::all(config) {
+            let file_name = (names.of)(name);
+            let shape = name.shape(config);
+            match stored.remove(&file_name) {
+                None => faults.push(format!("tensor `{file_name}` is missing")),
+                Some(found) if found.shape != shape => faults.push(format!(
+                    "tensor `{file_name}` has the shape {:?}, the configuration asks for {shape:?}",
+                    found.shape
+                )),
+                Some(found) => wanted.push((name, found)),
+            }
+        }
+        faults.extend(stored.keys().map(|name| format!("tensor `{name}` has no place in a Llama model")));
+        faults.extend(cut_off(&wanted, names)?);
+        if !faults.is_empty() {
+            return Err(all_faults(path, &faults));
+        }
+        let of = |(name, found)| (name, (found, names.order(name, config)));
+        Ok(Self {
+            config: config.clone(),
+            path: path.to_path_buf(),
+            tensors: wanted.into_iter().map(of).collect(),
+        })
+    }
+
+    /// Reads all.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read(&self) -> Result<Weights> {
+        let layers =
+            (0..self.config.n_layers).into_par_iter().map(|i| self.layer(i)).collect::<Result<_>>()?;
+        Ok(Weights {
+            config: self.config.clone(),
+            token_embedding: self.tensor(WeightName::TokenEmbedding)?,
+            output: self.output()?,
+            output_norm: self.tensor(WeightName::OutputNorm)?,
+            layers,
+        })
+    }
+
+    /// Reads one tensor.
+    ///
+    /// # Errors
+    /// When the model has no such tensor, or the file cannot be read.
+    pub fn tensor(&self, name: WeightName) -> Result<Tensor> {
+        match self.tensors.get(&name) {
+            Some((stored, order)) => stored.load(*order),
+            None => Err(all_faults(&self.path, &[format!("tensor {name:?} is missing")])),
         }
     }
-    faults.extend(stored.keys().map(|name| format!("tensor `{name}` has no place in a Llama model")));
-    faults.extend(cut_off(&wanted, names)?);
-    if !faults.is_empty() {
-        return Err(all_faults(path, &faults));
+
+    /// Reads the output projection, if it is not the token embedding.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn output(&self) -> Result<Option<Tensor>> {
+        (!self.config.tie_embeddings).then(|| self.tensor(WeightName::Output)).transpose()
     }
-    let tensors = wanted
-        .into_par_iter()
-        .map(|(name, found)| Ok((name, found.load(names.order(name, config))?)))
-        .collect::<Result<BTreeMap<_, _>>>()?;
-    assemble(config, tensors, path)
+
+    /// Reads one block.
+    ///
+    /// # Errors
+    /// As [`StoredWeights::tensor`].
+    pub fn layer(&self, index: usize) -> Result<LayerWeights> {
+        let of = |kind| self.tensor(WeightName::Layer(index, kind));
+        Ok(LayerWeights {
+            attn_norm: of(LayerWeight::AttnNorm)?,
+            q: of(LayerWeight::Q)?,
+            k: of(LayerWeight::K)?,
+            v: of(LayerWeight::V)?,
+            o: of(LayerWeight::O)?,
+            ffn_norm: of(LayerWeight::FfnNorm)?,
+            gate: of(LayerWeight::Gate)?,
+            up: of(LayerWeight::Up)?,
+            down: of(LayerWeight::Down)?,
+        })
+    }
 }
 
 /// Tensors that reach beyond the end of their file.
@@ -193,33 +279,4 @@ fn cut_off(wanted: &[(WeightName, Stored)], names: Names) -> Result<Vec<String>>
         }
     }
     Ok(faults)
-}
-
-fn assemble(config: &ModelConfig, mut tensors: BTreeMap<WeightName, Tensor>, path: &Path) -> Result<Weights> {
-    let mut take = |name: WeightName| {
-        tensors.remove(&name).ok_or_else(|| all_faults(path, &[format!("tensor {name:?} is missing")]))
-    };
-    let layers = (0..config.n_layers)
-        .map(|i| {
-            let mut of = |kind| take(WeightName::Layer(i, kind));
-            Ok(LayerWeights {
-                attn_norm: of(LayerWeight::AttnNorm)?,
-                q: of(LayerWeight::Q)?,
-                k: of(LayerWeight::K)?,
-                v: of(LayerWeight::V)?,
-                o: of(LayerWeight::O)?,
-                ffn_norm: of(LayerWeight::FfnNorm)?,
-                gate: of(LayerWeight::Gate)?,
-                up: of(LayerWeight::Up)?,
-                down: of(LayerWeight::Down)?,
-            })
-        })
-        .collect::<Result<_>>()?;
-    Ok(Weights {
-        token_embedding: take(WeightName::TokenEmbedding)?,
-        output: if config.tie_embeddings { None } else { Some(take(WeightName::Output)?) },
-        output_norm: take(WeightName::OutputNorm)?,
-        layers,
-        config: config.clone(),
-    })
 }
