@@ -8,31 +8,43 @@ use super::amx::STEP;
 use super::cpu::{Level, level};
 use super::packed::tile_rows;
 
-/// Rows of a block, about: with what is made of them they fill a thread's cache. Where products are slower, smaller blocks
-/// read the weights more often at no cost, and no thread waits long for a slower one.
-fn block_rows() -> usize {
-    if level() < Level::Avx512 { 66 } else { 132 }
-}
+/// Rows of a block, about: with what is made of them they fill a thread's cache.
+const ROWS: usize = 132;
+/// The same where products are slower: there weights can be read more often at no cost.
+const FEWER_ROWS: usize = 66;
+/// The least rows that are worth reading the weights for.
+const LEAST_ROWS: usize = 12;
 
-/// Consecutive blocks of `n` rows: as many for each thread and of nearly the same size, so that none waits long for the
-/// others, and not many more than that, for each reads the weights anew. All but the last are whole tiles.
-fn row_blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
+/// Consecutive blocks of `n` rows, all but the last whole tiles. Where products are fast, as many for each thread and of
+/// nearly the same size: each reads the weights anew. Where they are slow, smaller and smaller ones towards the end, so
+/// that no thread waits long for one that is slower (Polychronopoulos and Kuck 1987, "guided self-scheduling").
+fn row_blocks(n: usize) -> Vec<Range<usize>> {
     let tile = if level() == Level::Amx { STEP } else { tile_rows() };
-    let n_tiles = n.div_ceil(tile);
-    let wanted = n.div_ceil(block_rows()).next_multiple_of(rayon::current_num_threads().max(1));
-    let n_blocks = wanted.min(n_tiles);
-    let start = move |block: usize| (block * n_tiles / n_blocks * tile).min(n);
-    (0..n_blocks).map(move |block| start(block)..start(block + 1))
+    let n_threads = rayon::current_num_threads().max(1);
+    let is_slow = level() < Level::Avx512;
+    let mut left = n.div_ceil(ROWS).next_multiple_of(n_threads);
+    let (mut all, mut start) = (Vec::new(), 0);
+    while start < n {
+        let rest = n - start;
+        let rows = if is_slow {
+            (2 * rest).div_ceil(3 * n_threads).clamp(LEAST_ROWS, FEWER_ROWS)
+        } else {
+            rest.div_ceil(left)
+        };
+        let end = (start + rows.next_multiple_of(tile)).min(n);
+        all.push(start..end);
+        (start, left) = (end, left.saturating_sub(1).max(1));
+    }
+    all
 }
 
-/// Cuts buffers, each with the width of its rows, into blocks of the same rows, to be gone through on all threads. The last
-/// row of a buffer may be short.
+/// Cuts buffers, each with the width of its rows, into blocks of the same rows, to be gone through on all threads in that
+/// order, each by who is free. The last row of a buffer may be short.
 pub(super) fn blocks<const N: usize>(
     n: usize,
     buffers: [(&mut [f32], usize); N],
-) -> impl IndexedParallelIterator<Item = (Range<usize>, [&mut [f32]; N])> {
-    // One at a time: the last are left for whoever is done first.
-    cut(n, buffers).into_par_iter().with_max_len(1)
+) -> impl ParallelIterator<Item = (Range<usize>, [&mut [f32]; N])> {
+    cut(n, buffers).into_iter().par_bridge()
 }
 
 fn cut<const N: usize>(
@@ -48,7 +60,7 @@ fn cut<const N: usize>(
         });
         (rows, parts)
     };
-    row_blocks(n).map(own).collect()
+    row_blocks(n).into_iter().map(own).collect()
 }
 
 /// Outputs of `n` rows that were computed in shares, each (outputs, n), as rows (n, all outputs).
@@ -72,17 +84,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_follow_each_other_and_are_of_nearly_the_same_size() {
+    fn blocks_follow_each_other_and_none_is_large_at_the_end() {
         for n in (0..700).chain([4096, 100_003]) {
-            let all: Vec<Range<usize>> = row_blocks(n).collect();
+            let all = row_blocks(n);
             assert_eq!(all.iter().map(Range::len).sum::<usize>(), n);
             assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start), "{n}: {all:?}");
-            assert!(all.iter().all(|rows| !rows.is_empty()), "{n}: {all:?}");
-            let largest = all.iter().map(Range::len).max().unwrap_or(0);
-            let smallest = all.iter().map(Range::len).min().unwrap_or(0);
-            // One tile more, and in the last block one that is not full.
-            assert!(largest - smallest < 2 * STEP.max(tile_rows()), "{n}: {all:?}");
-            assert!(largest <= block_rows() + STEP.max(tile_rows()), "{n}: {all:?}");
+            assert!(all.iter().all(|rows| !rows.is_empty() && rows.len() < ROWS + STEP), "{n}: {all:?}");
+            let (tile, n_threads) = (STEP.max(tile_rows()), rayon::current_num_threads());
+            let largest_after = |i: usize| all[i..].iter().map(Range::len).max().unwrap_or(0);
+            for (i, rows) in all.iter().enumerate() {
+                assert!(largest_after(i) <= rows.len() + tile, "{n}: {all:?}");
+                // What is begun last takes no longer than all others have still to do.
+                let rest: usize = all[i..].iter().map(Range::len).sum();
+                assert!(rows.len() <= rest.div_ceil(n_threads).max(LEAST_ROWS) + tile, "{n}: {all:?}");
+            }
         }
     }
 

@@ -53,8 +53,10 @@ impl<T: Shelved> Buffer<T> {
         let mut shelf = T::shelf().lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |v: &Vec<T>| v.capacity() >= len && v.capacity() <= 2 * len + 4096;
         let best = (0..shelf.len()).filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
-        let mut values = best.map(|i| shelf.swap_remove(i)).unwrap_or_default();
+        let used = best.map(|i| shelf.swap_remove(i));
         drop(shelf);
+        // New memory is nought already, and not touched before it is written.
+        let Some(mut values) = used else { return Self { values: vec![T::ZERO; len] } };
         values.resize(len, T::ZERO);
         Self { values }
     }
