@@ -4,13 +4,15 @@
 //! spans that threads share out among themselves, and what comes of the spans is put together afterwards (as in
 //! Flash-Decoding, Dao et al. 2023).
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::AttentionShape;
 use super::cached::CachedKeys;
 use super::task::{gather, turn_rows};
-use crate::kernels::cpu::dispatch;
+use crate::kernels::cpu::{call_for, dispatch};
 use crate::kernels::elementwise::{exp_and_sum, max_of};
 use crate::kernels::rope::Turn;
 
@@ -19,7 +21,11 @@ const SPAN: usize = 192;
 /// Queries that read the keys together.
 const TOGETHER: usize = 3;
 /// Registers of an output that are summed at one time.
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 2;
+/// Keys whose values are summed before the next are read: they stay in the first cache meanwhile.
+const KEYS: usize = 16;
+/// Keys that are called for before they are read.
+const AHEAD: usize = 8;
 
 /// A row of a sequence and a key head, and a part of the keys that the row sees.
 struct Task<'a> {
@@ -113,7 +119,11 @@ impl<const M: usize> WithSimd for Span<'_, M> {
         let (dim, n) = (self.dim, self.k.len() / self.dim);
         let mut scores: [Vec<f32>; M] = std::array::from_fn(|_| vec![0.0; n]);
         let queries: [_; M] = std::array::from_fn(|m| S::as_simd_f32s(&self.q[m * dim..(m + 1) * dim]));
-        for (i, k) in self.k.chunks_exact(dim).enumerate() {
+        for (i, (k, v)) in self.k.chunks_exact(dim).zip(self.v.chunks_exact(dim)).enumerate() {
+            (0..dim).step_by(16).for_each(|at| {
+                call_for(k, AHEAD * dim + at);
+                call_for(v, at);
+            });
             let (wide, rest) = S::as_simd_f32s(k);
             for ((wide_q, rest_q), scores) in queries.iter().zip(&mut scores) {
                 let mut sum = simd.splat_f32s(0.0);
@@ -131,12 +141,15 @@ impl<const M: usize> WithSimd for Span<'_, M> {
         }
         let mut values: [Vec<f32>; M] = std::array::from_fn(|_| vec![0.0; dim]);
         let n_wide = dim / S::F32_LANES;
-        for at in (0..n_wide).step_by(COLUMNS) {
-            if at + COLUMNS <= n_wide {
-                self.mix::<S, COLUMNS>(simd, &scores, at * S::F32_LANES, &mut values);
-            } else {
-                for at in at..n_wide {
-                    self.mix::<S, 1>(simd, &scores, at * S::F32_LANES, &mut values);
+        for from in (0..n).step_by(KEYS) {
+            let keys = from..n.min(from + KEYS);
+            for at in (0..n_wide).step_by(COLUMNS) {
+                if at + COLUMNS <= n_wide {
+                    self.mix::<S, COLUMNS>(simd, (&scores, &keys), at * S::F32_LANES, &mut values);
+                } else {
+                    for at in at..n_wide {
+                        self.mix::<S, 1>(simd, (&scores, &keys), at * S::F32_LANES, &mut values);
+                    }
                 }
             }
         }
@@ -153,29 +166,33 @@ impl<const M: usize> WithSimd for Span<'_, M> {
 }
 
 impl<const M: usize> Span<'_, M> {
-    /// `N` registers of the values, from a column on, added up with each query's weights.
+    /// Adds some keys' values with each query's weights to `N` registers of its output, from a column on.
     #[inline(always)]
     fn mix<S: Simd, const N: usize>(
         &self,
         simd: S,
-        weights: &[Vec<f32>; M],
+        (weights, keys): (&[Vec<f32>; M], &Range<usize>),
         at: usize,
-        values: &mut [Vec<f32>; M],
+        outputs: &mut [Vec<f32>; M],
     ) {
+        let columns = at..at + N * S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); N]; M];
-        let weights: [&[f32]; M] = std::array::from_fn(|m| weights[m].as_slice());
-        for (i, v) in self.v.chunks_exact(self.dim).enumerate() {
-            let (v, _) = S::as_simd_f32s(&v[at..at + N * S::F32_LANES]);
+        for (sums, output) in sums.iter_mut().zip(&*outputs) {
+            sums.copy_from_slice(S::as_simd_f32s(&output[columns.clone()]).0);
+        }
+        let weights: [&[f32]; M] = std::array::from_fn(|m| &weights[m][keys.clone()]);
+        let values = self.v[keys.start * self.dim..keys.end * self.dim].chunks_exact(self.dim);
+        for (i, value) in values.enumerate() {
+            let (value, _) = S::as_simd_f32s(&value[columns.clone()]);
             for (weights, sums) in weights.iter().zip(&mut sums) {
                 let weight = simd.splat_f32s(weights[i]);
-                for (sum, &v) in sums.iter_mut().zip(v) {
-                    *sum = simd.mul_add_f32s(weight, v, *sum);
+                for (sum, &value) in sums.iter_mut().zip(value) {
+                    *sum = simd.mul_add_f32s(weight, value, *sum);
                 }
             }
         }
-        for (sums, values) in sums.iter().zip(values) {
-            let (to, _) = S::as_mut_simd_f32s(&mut values[at..at + N * S::F32_LANES]);
-            to.copy_from_slice(sums);
+        for (sums, output) in sums.iter().zip(outputs) {
+            S::as_mut_simd_f32s(&mut output[columns.clone()]).0.copy_from_slice(sums);
         }
     }
 }

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Added, Onto, Packed, Rows, Task};
-use crate::kernels::cpu::dispatch;
+use crate::kernels::cpu::{call_for, dispatch};
 use crate::kernels::matmul::View;
 
 /// Rows of a panel that are multiplied at one go, at most: with the left-hand rows they fill the second cache.
@@ -307,20 +307,6 @@ fn accumulate<S: Simd, const M: usize, const R: usize, const U: usize, const AHE
             }
         }
     }
-}
-
-/// Asks for a value to be brought closer, if the machine can be asked.
-#[inline(always)]
-pub(super) fn call_for<T>(values: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing; any address will do.
-    #[allow(unsafe_code)]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().wrapping_add(at).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, at);
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use pulp::x86::V3;
 use pulp::{bytemuck, f32x8, i16x16, i32x8};
 
 use super::{BLOCKS, LINES, Line, Multiply, Onto, PANEL, n_blocks, n_lines};
-use crate::kernels::packed::panels::{FEW, add_others, call_for, write};
+use crate::kernels::cpu::call_for;
+use crate::kernels::packed::panels::{FEW, add_others, write};
 
 /// Registers of a panel's row.
 const R: usize = 2;
