@@ -52,6 +52,7 @@ pub(in crate::kernels) struct Shorts {
 struct Left {
     /// In pairs.
     values: Buffer<i32>,
+    /// Of each block, all rows beside each other.
     scales: Buffer,
     n: usize,
     depth: usize,
@@ -175,11 +176,10 @@ impl Left {
     fn new(lhs: View) -> Self {
         let (n, depth) = lhs.dims();
         let (mut values, mut scales) = (Buffer::new(n * n_lines(depth)), Buffer::new(n * n_blocks(depth)));
-        let rows = values
-            .chunks_exact_mut(n_lines(depth).max(1))
-            .zip(scales.chunks_exact_mut(n_blocks(depth).max(1)));
-        for (row, (values, scales)) in rows.enumerate() {
-            round(lhs.line(row), pulp::bytemuck::cast_slice_mut(values), scales);
+        let mut own = vec![0.0; n_blocks(depth)];
+        for (row, values) in values.chunks_exact_mut(n_lines(depth).max(1)).enumerate() {
+            round(lhs.line(row), pulp::bytemuck::cast_slice_mut(values), &mut own);
+            scales.chunks_exact_mut(n).zip(&own).for_each(|(scales, own)| scales[row] = *own);
         }
         Self { values, scales, n, depth }
     }

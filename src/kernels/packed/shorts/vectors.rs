@@ -95,8 +95,9 @@ impl Multiply<'_> {
                 block_sums::<M, U, AHEAD>(simd, rows, lines, n_lines(rhs.depth))
             };
             let scales: [f32x8; R] = bytemuck::cast(scales[first + block]);
-            for (i, (sums, whole)) in sums.iter_mut().zip(whole).enumerate() {
-                let scale = simd.splat_f32x8(left.scales[(row + i) * n_blocks + block]);
+            let own = &left.scales[block * left.n + row..][..M];
+            for ((sums, whole), scale) in sums.iter_mut().zip(whole).zip(own) {
+                let scale = simd.splat_f32x8(*scale);
                 for u in 0..U {
                     let scaled = simd.mul_f32x8(simd.convert_i32x8_to_f32x8(whole[u]), scales[u]);
                     sums[u] = simd.mul_add_f32x8(scaled, scale, sums[u]);
