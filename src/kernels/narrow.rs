@@ -27,7 +27,7 @@ const BLOCK: usize = 32;
 /// Outputs that stand side by side.
 const SIDE: usize = 16;
 /// Weights that one thread takes at a time, about.
-const SHARE: usize = 1 << 17;
+const SHARE: usize = 1 << 18;
 
 /// The whole numbers of a block, output by output.
 type Whole = [[u8; BLOCK]; SIDE];
@@ -80,9 +80,9 @@ trait Form: Copy + Default + Send + Sync {
 
     fn unpack(&self) -> Whole;
 
-    /// The rows times each group of outputs, (outputs, n), with AVX2.
+    /// [`few_rows`] with what [`vectors::are_there`] asks for.
     #[cfg(target_arch = "x86_64")]
-    fn with_vectors(rows: &[&[Left]], blocks: &[Block<Self>], sums: &mut [f32]);
+    const WITH_VECTORS: vectors::FewRows<Self>;
 }
 
 /// [`BLOCK`] values of [`SIDE`] outputs; scales and offsets as bits of half floats.
@@ -215,7 +215,11 @@ fn ends_of(values: &[f32; BLOCK]) -> (f32, f32) {
 fn few_rows<F: Form>(rows: &[&[Left]], blocks: &[Block<F>], sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if vectors::are_there() {
-        return F::with_vectors(rows, blocks, sums);
+        // SAFETY: the machine has what the function is compiled for.
+        #[allow(unsafe_code)]
+        unsafe {
+            return F::WITH_VECTORS(rows, blocks, sums);
+        }
     }
     each_group((rows, blocks, sums), plain::<F, 1>, plain::<F, 2>);
 }

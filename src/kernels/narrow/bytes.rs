@@ -12,6 +12,8 @@ pub(super) struct Bytes([[u16; SIDE]; BLOCK / 2]);
 
 impl Form for Bytes {
     const LARGEST: f32 = 255.0;
+    #[cfg(target_arch = "x86_64")]
+    const WITH_VECTORS: super::vectors::FewRows<Self> = vectors::few_rows;
 
     /// Under which the value that is off most is off by least: from the smallest to the largest in 255 steps, or with nought
     /// on the grid and 127 steps up to the largest size.
@@ -37,16 +39,6 @@ impl Form for Bytes {
 
     fn unpack(&self) -> Whole {
         std::array::from_fn(|o| std::array::from_fn(|k| self.0[k / 2][o].to_le_bytes()[k % 2]))
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn with_vectors(rows: &[&[super::Left]], blocks: &[super::Block<Self>], sums: &mut [f32]) {
-        assert!(super::vectors::are_there());
-        // SAFETY: the machine has what the function is compiled for, asserted above.
-        #[allow(unsafe_code)]
-        unsafe {
-            vectors::few_rows(rows, blocks, sums);
-        }
     }
 }
 

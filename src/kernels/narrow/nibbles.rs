@@ -25,6 +25,8 @@ pub(super) struct Nibbles([[u16; SIDE]; 8]);
 
 impl Form for Nibbles {
     const LARGEST: f32 = STEPS as f32;
+    #[cfg(target_arch = "x86_64")]
+    const WITH_VECTORS: super::vectors::FewRows<Self> = vectors::few_rows;
 
     /// Under which all values are whole.
     #[inline(always)]
@@ -76,16 +78,6 @@ impl Form for Nibbles {
                 (bits >> (k % 8 / 2 * 4)) as u8 & 15
             })
         })
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn with_vectors(rows: &[&[super::Left]], blocks: &[super::Block<Self>], sums: &mut [f32]) {
-        assert!(super::vectors::are_there());
-        // SAFETY: the machine has what the function is compiled for, asserted above.
-        #[allow(unsafe_code)]
-        unsafe {
-            vectors::few_rows(rows, blocks, sums);
-        }
     }
 }
 

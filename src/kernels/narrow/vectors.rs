@@ -12,6 +12,10 @@ use super::{Block, Left, SIDE};
 /// Two values each of the first and of the last eight outputs of a group.
 pub(super) type Weights = [__m256i; 2];
 
+/// Rows times each group of outputs (outputs, n), compiled for what [`are_there`] asks for.
+// SAFETY: a type runs nothing; who calls such a function asks first.
+pub(super) type FewRows<F> = unsafe fn(&[&[Left]], &[Block<F>], &mut [f32]);
+
 pub(super) fn are_there() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
