@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use candle_core::Result;
 use rayon::prelude::*;
 
 use super::amx::STEP;
@@ -38,19 +39,29 @@ fn row_blocks(n: usize) -> Vec<Range<usize>> {
     all
 }
 
-/// Cuts buffers, each with the width of its rows, into blocks of the same rows, to be gone through on all threads in that
-/// order, each by who is free. The last row of a buffer may be short.
-pub(super) fn blocks<const N: usize>(
+/// Rows, and what buffers have of them.
+type Block<'a, const N: usize> = (Range<usize>, [&'a mut [f32]; N]);
+
+/// Cuts buffers, each with the width of its rows, into blocks of the same rows, and goes through them on all threads: from
+/// the first on, each by who is free. The last row of a buffer may be short.
+pub(super) fn each_block<const N: usize>(
     n: usize,
     buffers: [(&mut [f32], usize); N],
-) -> impl ParallelIterator<Item = (Range<usize>, [&mut [f32]; N])> {
-    cut(n, buffers).into_iter().par_bridge()
+    f: impl Fn(Block<N>) + Send + Sync,
+) {
+    cut(n, buffers).into_iter().par_bridge().for_each(f);
 }
 
-fn cut<const N: usize>(
+/// The same, as long as none fails.
+pub(super) fn try_each_block<const N: usize>(
     n: usize,
-    mut buffers: [(&mut [f32], usize); N],
-) -> Vec<(Range<usize>, [&mut [f32]; N])> {
+    buffers: [(&mut [f32], usize); N],
+    f: impl Fn(Block<N>) -> Result<()> + Send + Sync,
+) -> Result<()> {
+    cut(n, buffers).into_iter().par_bridge().try_for_each(f)
+}
+
+fn cut<const N: usize>(n: usize, mut buffers: [(&mut [f32], usize); N]) -> Vec<Block<'_, N>> {
     let own = |rows: Range<usize>| {
         let parts = buffers.each_mut().map(|(rest, width)| {
             let len = (rows.len() * *width).min(rest.len());

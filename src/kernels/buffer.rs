@@ -55,7 +55,7 @@ impl<T: Shelved> Buffer<T> {
         let best = (0..shelf.len()).filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
         let used = best.map(|i| shelf.swap_remove(i));
         drop(shelf);
-        // New memory is nought already, and not touched before it is written.
+        // New memory comes as nought, and numbers are not touched before they are written.
         let Some(mut values) = used else { return Self { values: vec![T::ZERO; len] } };
         values.resize(len, T::ZERO);
         Self { values }

@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attention::{ROWS, softmax};
-use super::blocks::blocks;
+use super::blocks::each_block;
 use super::buffer::Buffer;
 use super::cpu::with_values;
 use super::elementwise::{exp, sum_of, vectorised};
@@ -109,7 +109,7 @@ pub fn encode(x: &mut [f32], layers: &[EncoderLayer], (lengths, n_heads): (&[usi
             finish(layer, &attended, x, (n, Threads::All));
             continue;
         }
-        blocks(n, [(&mut *x, hidden)]).for_each(|(rows, [x])| {
+        each_block(n, [(&mut *x, hidden)], |(rows, [x])| {
             let own = &attended[rows.start * hidden..rows.end * hidden];
             finish(layer, own, x, (rows.len(), Threads::One));
         });

@@ -198,6 +198,14 @@ impl Outputs<'_> {
         }
     }
 
+    /// Packs the weight for the way down, if that was not done. (Where each of several threads might have to, one would
+    /// wait for another that waits for it.)
+    pub(super) fn prepare_backward(&self) {
+        if let Self::Packed(weight) = self {
+            weight.backward();
+        }
+    }
+
     /// Adds the gradient of `x` that comes from some outputs, `dy` being theirs, to rows of `dx`.
     pub(super) fn add_backward(&self, dy: View, outputs: Range<usize>, dx: &mut [f32]) {
         match self {

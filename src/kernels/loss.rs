@@ -1,13 +1,11 @@
 //! How wrong is the model about the next token?
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
 use super::FrozenLinear;
-use super::blocks::blocks;
+use super::blocks::each_block;
 use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
 use super::elementwise::{exp, exp_and_sum, max_of, vectorised};
@@ -114,8 +112,13 @@ fn log_probs(
         Some((gradient, weight)) => (gradient, width, weight),
         None => (&mut [][..], 0, 0.0),
     };
+    let mut log_probs = vec![0.0; targets.len()];
     head.with_outputs(|outputs| {
-        let of = |(rows, [gradient]): (Range<usize>, [&mut [f32]; 1])| {
+        if gradient_width > 0 {
+            outputs.prepare_backward();
+        }
+        let buffers = [(&mut log_probs[..], 1), (gradient, gradient_width)];
+        each_block(targets.len(), buffers, |(rows, [log_probs, gradient])| {
             let hidden = &hidden[rows.start * width..rows.end * width];
             let targets = &targets[rows];
             let seen = block_of(&outputs, head.dims(), (hidden, targets), gradient);
@@ -125,11 +128,13 @@ fn log_probs(
                     outputs.subtract_row(target as usize, weight, g);
                 }
             }
-            seen.into_iter().map(|s| s.own - s.largest - s.sum.ln()).collect::<Vec<f32>>()
-        };
-        let shares = blocks(targets.len(), [(gradient, gradient_width)]);
-        Ok(shares.map(of).collect::<Vec<_>>().concat())
-    })
+            for (log_prob, s) in log_probs.iter_mut().zip(seen) {
+                *log_prob = s.own - s.largest - s.sum.ln();
+            }
+        });
+        Ok(())
+    })?;
+    Ok(log_probs)
 }
 
 /// Goes through the vocabulary for a block of rows on this thread. Their gradient, where there is room for it, is left

@@ -6,9 +6,8 @@
 use std::ops::Range;
 
 use gemm::Parallelism;
-use rayon::prelude::*;
 
-use super::blocks::blocks;
+use super::blocks::each_block;
 use super::cpu::{Level, level};
 use super::packed::{Onto, Tiles};
 
@@ -189,7 +188,7 @@ impl<'a> Product<'a> {
         if self.threads == Threads::One {
             return rhs.multiply_view(self.lhs, (dst, dst_stride), onto);
         }
-        blocks(self.lhs.rows, [(dst, dst_stride)]).for_each(|(rows, [dst])| {
+        each_block(self.lhs.rows, [(dst, dst_stride)], |(rows, [dst])| {
             rhs.multiply_view(self.lhs.rows(rows), (dst, dst_stride), onto);
         });
     }

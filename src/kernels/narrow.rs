@@ -118,7 +118,10 @@ impl<F: Form> Weight<F> {
     }
 
     fn multiply(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let width = (x.len() / n.max(1) / BLOCK).max(1);
+        if n == 0 || self.d_out == 0 {
+            return Vec::new();
+        }
+        let width = (x.len() / n / BLOCK).max(1);
         let left = Left::rows(x);
         let rows: Vec<&[Left]> = left.chunks_exact(width).collect();
         let share = groups((self.d_out, width * BLOCK));

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::blocks::blocks;
+use super::blocks::each_block;
 use super::cpu::{Level, level};
 use super::matmul::View;
 use panels::Panels;
@@ -201,7 +201,7 @@ impl Packed {
         let width = self.dims().1;
         let mut y = vec![0.0; n * width];
         if n >= FEW_ROWS {
-            blocks(n, [(&mut y[..], width)]).for_each(|(own, [y])| {
+            each_block(n, [(&mut y[..], width)], |(own, [y])| {
                 self.multiply(rows.from(own.start), own.len(), (y, width), Onto::Nothing);
             });
             return y;

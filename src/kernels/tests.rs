@@ -348,6 +348,18 @@ fn cross_entropy_keeps_the_laws() {
 }
 
 #[test]
+fn log_probabilities_stand_in_the_places_of_their_targets() {
+    // More rows than a block has.
+    let (n, head) = (300, FrozenLinear::new(&noise((50, 24), 3)).unwrap());
+    let (hidden, targets) = ((noise((n, 24), 1) * 2.0).unwrap(), (0..n as u32).map(|i| (i * 7) % 50));
+    let all = candle_nn::ops::log_softmax(&head.forward(&hidden).unwrap(), 1).unwrap();
+    let all = all.to_vec2::<f32>().unwrap();
+    let expected: Vec<f32> = targets.clone().zip(all).map(|(target, row)| row[target as usize]).collect();
+    let told = token_log_probs(&hidden, &head, &targets.collect::<Vec<_>>()).unwrap();
+    assert_close("log-probabilities", &told, &expected, 1e-4);
+}
+
+#[test]
 fn a_target_outside_the_vocabulary_is_refused() {
     let head = FrozenLinear::new(&noise((50, 24), 3)).unwrap();
     assert!(cross_entropy(&noise((1, 24), 1), &head, &[50], 1).is_err());

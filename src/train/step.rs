@@ -46,15 +46,6 @@ pub fn train_step(
     optimizer: &mut AdamW,
     (lesson, rule): (&Lesson, UpdateRule),
 ) -> Result<StepResult> {
-    kernels::among_threads(|| step(decoder, trainable, optimizer, (lesson, rule)))
-}
-
-fn step(
-    decoder: &Decoder,
-    trainable: &TrainableAdapter,
-    optimizer: &mut AdamW,
-    (lesson, rule): (&Lesson, UpdateRule),
-) -> Result<StepResult> {
     let adapter = &trainable.adapter;
     let n_own: usize = lesson.batches.iter().map(|b| b.targets.len()).sum();
     let n_supervised = n_own + lesson.replay.as_ref().map_or(0, |b| b.targets.len());

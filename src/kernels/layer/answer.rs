@@ -7,11 +7,10 @@
 use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 
 use super::FrozenLayer;
 use crate::kernels::attention::{AttentionShape, CachedKeys, attend_cached, attend_rows};
-use crate::kernels::blocks::blocks;
+use crate::kernels::blocks::try_each_block;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::cpu::{is_fast, with_values};
 use crate::kernels::linear::{Correction, FrozenLinear, add_low_rank, low_rank};
@@ -68,13 +67,13 @@ fn answer_blocks(
     let [qkv_width, hidden, gate_up_width, _] = layer.stacks().map(|stack| stack.dims().0);
     let (attended_width, inner) = (layer.output.dims().1, layer.down.dims().1);
     let mut qkv: Buffer = Buffer::new(n * qkv_width);
-    blocks(n, [(&mut qkv[..], qkv_width)]).try_for_each(|(rows, [qkv])| {
+    try_each_block(n, [(&mut qkv[..], qkv_width)], |(rows, [qkv])| {
         let mut h = Buffer::new(rows.len() * hidden);
         layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
         project_block((&h, &rows), (&layer.qkv, &parts[0]), (qkv, Onto::Nothing))
     })?;
     let attended = attend_rows(&qkv, shape, keys);
-    blocks(n, [(x, hidden)]).try_for_each(|(rows, [x])| {
+    try_each_block(n, [(x, hidden)], |(rows, [x])| {
         let own = &attended[rows.start * attended_width..rows.end * attended_width];
         project_block((own, &rows), (&layer.output, &parts[1]), (x, Onto::Sum))?;
         let mut h = Buffer::new(rows.len() * hidden);

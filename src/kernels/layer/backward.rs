@@ -9,7 +9,7 @@ use super::Fused;
 use super::forward::{Kept, on_all_threads};
 use super::stack::{Backward, StackPlan};
 use crate::kernels::attention::attend_backward;
-use crate::kernels::blocks::blocks;
+use crate::kernels::blocks::each_block;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::{Product, View};
 use crate::kernels::mlp;
@@ -50,7 +50,9 @@ impl Fused {
             (&mut u_gate_up[..], widths[2]),
             (&mut u_down[..], widths[3]),
         ];
-        blocks(n, buffers).for_each(
+        each_block(
+            n,
+            buffers,
             |(rows, [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down])| {
                 let n = rows.len();
                 let dy = own(dy, &rows, hidden);
@@ -78,7 +80,7 @@ impl Fused {
         let mut dx = if wanted { vec![0.0; x.len()] } else { Vec::new() };
         let dx_width = if wanted { hidden } else { 0 };
         let buffers = [(&mut dx[..], dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
-        blocks(n, buffers).for_each(|(rows, [dx, h, u])| {
+        each_block(n, buffers, |(rows, [dx, h, u])| {
             let n = rows.len();
             let x = own(x, &rows, hidden);
             let d_qkv = own(&d_qkv, &rows, outputs[0]);

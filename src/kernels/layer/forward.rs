@@ -1,12 +1,11 @@
 //! How do rows go up through a layer?
 
 use candle_core::Result;
-use rayon::prelude::*;
 
 use super::Fused;
 use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::{LogSums, attend};
-use crate::kernels::blocks::blocks;
+use crate::kernels::blocks::each_block;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
 use crate::kernels::packed::Onto;
@@ -46,7 +45,7 @@ impl Fused {
         };
         let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
-        blocks(n, buffers).for_each(|(rows, [qkv, thin])| {
+        each_block(n, buffers, |(rows, [qkv, thin])| {
             let n = rows.len();
             let mut h = Buffer::new(n * hidden);
             layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
@@ -63,7 +62,7 @@ impl Fused {
             (&mut thin_down[..], widths[3]),
         ];
         let (attended, width) = (&kept.attended[..], layer.output.dims().1);
-        blocks(n, buffers).for_each(|(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
+        each_block(n, buffers, |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
             let n = rows.len();
             middle.copy_from_slice(&x[rows.start * hidden..rows.end * hidden]);
             output_stack.rows(

@@ -1,7 +1,8 @@
 //! How is a weight read in 8 bits?
 //!
 //! What came quantised in blocks of 32 values, `Q8_0` among them, is on that grid already and loses nothing but the last
-//! digit; other weights are off by a 500th of their block's span, or by what a half float is off.
+//! digit; other weights are off by a 500th of their block's span, or by what half floats are off: a 4,000th of the smallest
+//! value of the block, and 8e-6. Beyond 65,000 they are no numbers any more.
 
 use super::{BLOCK, Form, Grid, SIDE, Whole, ends_of, nearest};
 use crate::kernels::elementwise::folded;
