@@ -74,7 +74,7 @@ fn output(folder: &Path, index: usize) -> PathBuf {
 
 /// The other process: not a test of its own.
 #[test]
-#[ignore = "run by the test below"]
+#[ignore = "one half of the test below, which runs it in a process of its own, as `cargo test` does every time"]
 fn plain_distributions() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
     assert_eq!(kernels::level(), kernels::Level::Portable);
