@@ -26,7 +26,8 @@ mod rounding;
 
 pub use attention::{AttentionShape, CachedKeys};
 pub use buffer::release_buffers;
-pub use cpu::{Level, choose_float32, features, level};
+pub use cpu::{Level, choose_float32, features, level, with_values};
+pub use elementwise::first_of_largest;
 pub use encoder::{Affine, EncoderLayer, LayerNorm, encode};
 pub use layer::{CorrectedRows, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layer};
 pub use linear::{Correction, FrozenLinear};

@@ -7,6 +7,8 @@
 
 mod cached;
 mod few;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 mod task;
 
 use std::sync::Arc;

@@ -74,15 +74,14 @@ fn cut<const N: usize>(n: usize, mut buffers: [(&mut [f32], usize); N]) -> Vec<B
     row_blocks(n).into_iter().map(own).collect()
 }
 
-/// Outputs of `n` rows that were computed in shares, each (outputs, n), as rows (n, all outputs).
-pub(super) fn by_rows(shares: &[Vec<f32>], n: usize) -> Vec<f32> {
-    if n == 1 {
-        return shares.concat();
+/// Outputs of `n` rows that were computed output by output (outputs, n), as rows (n, outputs).
+pub(super) fn by_rows(values: Vec<f32>, n: usize) -> Vec<f32> {
+    if n <= 1 {
+        return values;
     }
-    let all = shares.iter().flat_map(|share| share.chunks_exact(n.max(1)));
-    let n_outputs = all.clone().count();
-    let mut rows = vec![0.0; n * n_outputs];
-    for (o, values) in all.enumerate() {
+    let n_outputs = values.len() / n;
+    let mut rows = vec![0.0; values.len()];
+    for (o, values) in values.chunks_exact(n).enumerate() {
         for (i, &value) in values.iter().enumerate() {
             rows[i * n_outputs + o] = value;
         }

@@ -129,6 +129,18 @@ pub(super) fn max_of(values: &[f32]) -> f32 {
     rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
+vectorised! {
+    fn largest<'a>(values: &'a [f32]) -> f32 {
+        max_of(values)
+    }
+}
+
+/// Where the largest value stands, the first of equal ones.
+pub fn first_of_largest(values: &[f32]) -> usize {
+    let largest = largest(values);
+    values.iter().position(|&v| v >= largest).unwrap_or(0)
+}
+
 /// Replaces each value of a row by `exp(value - shift)` and returns their sum.
 #[inline(always)]
 pub(super) fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {

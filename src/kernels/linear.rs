@@ -343,15 +343,11 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
     }
     // Column by column of the result, so that each row of the weight is read from memory once.
     let rows = (1 << 14) / d_in.max(1) + 1;
-    let shares: Vec<Vec<f32>> = weight
-        .par_chunks(rows * d_in)
-        .map(|block| {
-            let mut values = vec![0.0; block.len() / d_in * n];
-            thin_block(x, block, &mut values, (n, d_in));
-            values
-        })
-        .collect();
-    by_rows(&shares, n)
+    let mut y = vec![0.0; d_out * n];
+    y.par_chunks_mut(rows * n).zip(weight.par_chunks(rows * d_in)).for_each(|(values, block)| {
+        thin_block(x, block, values, (n, d_in));
+    });
+    by_rows(y, n)
 }
 
 vectorised! {

@@ -9,7 +9,7 @@ mod bytes;
 mod left;
 mod nibbles;
 #[cfg(target_arch = "x86_64")]
-mod vectors;
+pub(super) mod vectors;
 
 use bytes::Bytes;
 use half::f16;
@@ -125,14 +125,13 @@ impl<F: Form> Weight<F> {
         let left = Left::rows(x);
         let rows: Vec<&[Left]> = left.chunks_exact(width).collect();
         let share = groups((self.d_out, width * BLOCK));
-        let of = |(i, blocks): (usize, &[Block<F>])| {
-            let mut sums = vec![0.0; blocks.len() / width * SIDE * n];
-            few_rows(&rows, blocks, &mut sums);
-            sums.truncate((self.d_out - i * share * SIDE) * n);
-            sums
-        };
-        let parts: Vec<Vec<f32>> = self.blocks.par_chunks(share * width).enumerate().map(of).collect();
-        by_rows(&parts, n)
+        let mut sums = vec![0.0; self.blocks.len() / width * SIDE * n];
+        let shares = self.blocks.par_chunks(share * width);
+        sums.par_chunks_mut(share * SIDE * n)
+            .zip(shares)
+            .for_each(|(sums, blocks)| few_rows(&rows, blocks, sums));
+        sums.truncate(self.d_out * n);
+        by_rows(sums, n)
     }
 }
 

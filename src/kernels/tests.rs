@@ -265,9 +265,10 @@ fn sharing(n_shared: usize, lengths: &[usize]) -> Arc<AttentionShape> {
 
 /// Attention on all threads.
 fn attention(qkv: &Tensor, shape: &AttentionShape) -> Vec<Vec<f32>> {
-    let mut out = vec![0.0; qkv.dim(0).unwrap() * 48];
+    let width = shape.n_heads * shape.head_dim;
+    let mut out = vec![0.0; qkv.dim(0).unwrap() * width];
     attend(&qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap(), shape, &mut out);
-    out.chunks(48).map(<[f32]>::to_vec).collect()
+    out.chunks(width).map(<[f32]>::to_vec).collect()
 }
 
 #[test]
@@ -311,16 +312,23 @@ fn a_common_start_is_seen_as_each_sequences_own() {
 
 #[test]
 fn cached_attention_equals_uncached() {
-    let qkv = noise((80, 80), 1);
-    let whole = attention(&qkv, &shape(&[80]));
-    let mut cache = CachedKeys::default();
-    let mut rows = Vec::new();
-    for (start, n) in [(0, 70), (70, 1), (71, 9)] {
-        let part = qkv.narrow(0, start, n).unwrap();
-        rows.extend(attend_cached(&part, &shape(&[n]), &mut [&mut cache]).unwrap().to_vec2().unwrap());
-    }
-    for (a, b) in rows.iter().zip(&whole) {
-        assert_close("row", a, b, 1e-5);
+    let narrow = shape(&[]);
+    // Where products are rounded, keys and values of wide heads are kept in half floats.
+    let rope = Arc::new(RopeTable::new(&[0.3; 16], 256));
+    let wide = AttentionShape { n_heads: 5, n_kv_heads: 1, head_dim: 32, rope, ..(*narrow).clone() };
+    for of in [&narrow, &Arc::new(wide)] {
+        let shape = |n: usize| Arc::new(AttentionShape { lengths: vec![n], ..(**of).clone() });
+        let qkv = noise((240, (of.n_heads + 2 * of.n_kv_heads) * of.head_dim), 1);
+        let whole = attention(&qkv, &shape(240));
+        let mut cache = CachedKeys::default();
+        let mut rows = Vec::new();
+        for (start, n) in [(0, 201), (201, 1), (202, 9), (211, 4), (215, 25)] {
+            let part = qkv.narrow(0, start, n).unwrap();
+            rows.extend(attend_cached(&part, &shape(n), &mut [&mut cache]).unwrap().to_vec2().unwrap());
+        }
+        for (a, b) in rows.iter().zip(&whole) {
+            assert_close("row", a, b, 1e-5);
+        }
     }
 }
 

@@ -71,7 +71,7 @@ impl KvCache {
     /// Forgets everything after the first `n_tokens`.
     pub fn truncate(&mut self, n_tokens: usize) {
         self.n_tokens = self.n_tokens.min(n_tokens);
-        self.layers.iter_mut().for_each(|l| l.truncate(self.n_tokens * self.head_dim));
+        self.layers.iter_mut().for_each(|l| l.truncate(self.n_tokens, self.head_dim));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,6 +13,7 @@ use super::adapter::Adapter;
 use super::decoder::{Decoder, KvCache, LoraRows};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::kernels::{first_of_largest, with_values};
 
 /// Prompt tokens read in one pass.
 const PREFILL_TOKENS: usize = 1024;
@@ -237,15 +238,19 @@ fn stream(seed: u64, index: u64) -> ChaCha8Rng {
 }
 
 fn choose_all(logits: &Tensor, writing: &mut [Writing], sampling: &Sampling) -> Result<()> {
-    for (i, w) in writing.iter_mut().enumerate() {
-        w.next = choose(&logits.get(i)?.to_vec1::<f32>()?, sampling, &mut w.rng);
-    }
+    let width = logits.dim(1)?;
+    with_values(&logits.to_device(&Device::Cpu)?, |logits| {
+        for (logits, w) in logits.chunks_exact(width).zip(writing) {
+            w.next = choose(logits, sampling, &mut w.rng);
+        }
+        Ok(())
+    })?;
     Ok(())
 }
 
 /// One token: the most probable one, or a draw from what temperature, top-k and top-p leave.
 fn choose(logits: &[f32], sampling: &Sampling, rng: &mut ChaCha8Rng) -> u32 {
-    let best = logits.iter().enumerate().fold(0, |best, (i, &l)| if l > logits[best] { i } else { best });
+    let best = first_of_largest(logits);
     if sampling.temperature <= 0.0 {
         return best as u32;
     }

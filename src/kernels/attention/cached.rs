@@ -1,11 +1,17 @@
 //! How do new tokens look at those that were read before?
 
+use std::borrow::Cow;
+
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::AttentionShape;
 use super::few::few_rows;
+#[cfg(target_arch = "x86_64")]
+use super::halves::Halves;
 use super::task::{ROWS, gather, softmax, turn_rows};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::cpu::level;
 use crate::kernels::cpu::with_values;
 use crate::kernels::matmul::{Product, View};
 use crate::kernels::rope::Turn;
@@ -19,35 +25,95 @@ pub struct CachedKeys {
     pub(super) heads: Vec<CachedHead>,
 }
 
-/// Keys (n, dim), rotated, and values (n, dim) of a key head.
-#[derive(Debug, Clone, Default)]
-pub(super) struct CachedHead {
-    pub(super) k: Vec<f32>,
-    pub(super) v: Vec<f32>,
+/// Keys, rotated, and values of a key head.
+#[derive(Debug, Clone)]
+pub(super) enum CachedHead {
+    /// (n, dim) each.
+    Full { k: Vec<f32>, v: Vec<f32> },
+    /// In half floats: where products are of rounded values too.
+    #[cfg(target_arch = "x86_64")]
+    Half(Halves),
+}
+
+impl CachedHead {
+    fn new(dim: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if level().rounds() && Halves::fit(dim) {
+            return Self::Half(Halves::default());
+        }
+        let _ = dim;
+        Self::Full { k: Vec::new(), v: Vec::new() }
+    }
+
+    fn len(&self, dim: usize) -> usize {
+        match self {
+            Self::Full { k, .. } => k.len() / dim,
+            #[cfg(target_arch = "x86_64")]
+            Self::Half(halves) => halves.len(),
+        }
+    }
+
+    fn truncate(&mut self, n: usize, dim: usize) {
+        match self {
+            Self::Full { k, v } => {
+                k.truncate(n * dim);
+                v.truncate(n * dim);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Half(halves) => halves.truncate(n, dim),
+        }
+    }
+
+    /// Adds keys and values (n, dim).
+    fn add(&mut self, keys: &[f32], values: &[f32], dim: usize) {
+        match self {
+            Self::Full { k, v } => {
+                k.extend(keys);
+                v.extend(values);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Half(halves) => halves.add(keys, values, dim),
+        }
+    }
+
+    /// Keys and values (n, dim) for products.
+    fn wide(&self, dim: usize) -> [Cow<'_, [f32]>; 2] {
+        match self {
+            Self::Full { k, v } => [k.into(), v.into()],
+            #[cfg(target_arch = "x86_64")]
+            Self::Half(halves) => {
+                let (k, v) = halves.wide(dim);
+                [k.into(), v.into()]
+            }
+        }
+    }
 }
 
 impl CachedKeys {
     pub(super) fn len(&self, shape: &AttentionShape) -> usize {
-        self.heads.first().map_or(0, |head| head.k.len() / shape.head_dim)
+        self.heads.first().map_or(0, |head| head.len(shape.head_dim))
     }
 
-    /// Forgets all rows after the first; `n_values` is how many values of a head that leaves.
-    pub fn truncate(&mut self, n_values: usize) {
-        for head in &mut self.heads {
-            head.k.truncate(n_values);
-            head.v.truncate(n_values);
-        }
+    /// Forgets all rows after the first `n`.
+    pub fn truncate(&mut self, n: usize, head_dim: usize) {
+        self.heads.iter_mut().for_each(|head| head.truncate(n, head_dim));
     }
 
     /// Adds the keys and values of `n` rows.
     fn add(&mut self, qkv: &[f32], n: usize, shape: &AttentionShape) {
-        let (first, rows) = (self.len(shape), (n, shape.head_dim, shape.width()));
-        self.heads.resize_with(shape.n_kv_heads, CachedHead::default);
-        for (i, head) in self.heads.iter_mut().enumerate() {
-            let old = head.k.len();
-            gather(&qkv[shape.key_column(i)..], rows, &mut head.k);
-            gather(&qkv[shape.value_column(i)..], rows, &mut head.v);
-            turn_rows(shape, &mut head.k[old..], (shape.head_dim, first), Turn::Forward);
+        let (first, dim, width) = (self.len(shape), shape.head_dim, shape.width());
+        self.heads.resize_with(shape.n_kv_heads, || CachedHead::new(dim));
+        let add = |(i, head): (usize, &mut CachedHead)| {
+            let (mut keys, mut values) = (Vec::with_capacity(n * dim), Vec::with_capacity(n * dim));
+            gather(&qkv[shape.key_column(i)..], (n, dim, width), &mut keys);
+            gather(&qkv[shape.value_column(i)..], (n, dim, width), &mut values);
+            turn_rows(shape, &mut keys, (dim, first), Turn::Forward);
+            head.add(&keys, &values, dim);
+        };
+        if n > FEW_ROWS {
+            self.heads.par_iter_mut().enumerate().for_each(add);
+        } else {
+            self.heads.iter_mut().enumerate().for_each(add);
         }
     }
 }
@@ -79,18 +145,22 @@ pub(in crate::kernels) fn attend_rows(
     if shape.lengths.iter().all(|&n| n <= FEW_ROWS) {
         return few_rows(qkv, shape, &caches);
     }
+    let heads: Vec<Vec<_>> =
+        caches.par_iter().map(|cache| cache.heads.par_iter().map(|head| head.wide(dim)).collect()).collect();
     // From the last rows on: they see most.
     let mut tasks = Vec::new();
     let mut end = shape.lengths.iter().sum::<usize>();
-    for (cache, &n) in caches.iter().zip(&shape.lengths).rev() {
+    for ((cache, heads), &n) in caches.iter().zip(&heads).zip(&shape.lengths).rev() {
         let first = cache.len(shape) - n;
         for from in (0..n).step_by(ROWS).rev() {
             let rows = Rows { start: end - n + from, n: ROWS.min(n - from), first: first + from };
-            tasks.extend((0..shape.n_heads).map(|head| (*cache, rows, head)));
+            tasks.extend((0..shape.n_heads).map(|head| (&heads[head / shape.group()], rows, head)));
         }
         end -= n;
     }
-    let of = |&(cache, rows, head): &(&CachedKeys, Rows, usize)| attend_head(shape, cache, qkv, (rows, head));
+    let of = |&([k, v], rows, head): &(&[Cow<[f32]>; 2], Rows, usize)| {
+        attend_head(shape, (k, v), qkv, (rows, head))
+    };
     let blocks: Vec<Vec<f32>> = tasks.par_iter().with_max_len(1).map(of).collect();
     let mut out = vec![0.0; qkv.len() / width * shape.q_width()];
     for ((_, rows, head), block) in tasks.iter().zip(&blocks) {
@@ -112,10 +182,10 @@ struct Rows {
     first: usize,
 }
 
-/// One query head of some rows, against all that they see.
+/// One query head of some rows, against all keys and values (n, dim) that they see.
 fn attend_head(
     shape: &AttentionShape,
-    cache: &CachedKeys,
+    (k, v): (&[f32], &[f32]),
     qkv: &[f32],
     (rows, head): (Rows, usize),
 ) -> Vec<f32> {
@@ -123,7 +193,6 @@ fn attend_head(
     let mut queries = Vec::with_capacity(n * dim);
     gather(&qkv[start * width + head * dim..], (n, dim, width), &mut queries);
     turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
-    let CachedHead { k, v } = &cache.heads[head / shape.group()];
     let visible = first + n;
     let mut scores = vec![0.0; n * visible];
     let keys = View::new(k, visible, dim);

@@ -37,7 +37,11 @@ vectorised! {
     /// Rounds values, block by block.
     fn round<'a>(x: &'a [f32], left: &'a mut [Left]) -> () {
         for (left, block) in left.iter_mut().zip(x.as_chunks::<BLOCK>().0) {
-            let size = folded(block.map(f32::abs), |a, b| if b > a { b } else { a });
+            let mut sizes = [0.0; BLOCK];
+            for j in 0..BLOCK {
+                sizes[j] = block[j].abs();
+            }
+            let size = folded(sizes, |a, b| if b > a { b } else { a });
             // What is no number must not become one.
             left.scale = size / LARGEST + 0.0 * folded(*block, |a, b| a + b);
             let steps = if size > 0.0 { LARGEST / size } else { 0.0 };

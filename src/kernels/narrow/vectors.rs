@@ -16,7 +16,7 @@ pub(super) type Weights = [__m256i; 2];
 // SAFETY: a type runs nothing; who calls such a function asks first.
 pub(super) type FewRows<F> = unsafe fn(&[&[Left]], &[Block<F>], &mut [f32]);
 
-pub(super) fn are_there() -> bool {
+pub(in crate::kernels) fn are_there() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
@@ -52,7 +52,7 @@ fn group<F, const N: usize>(
                 }
             }
         }
-        let (scales, offsets) = (numbers(block.scales), numbers(block.offsets));
+        let (scales, offsets) = (all_numbers(block.scales), all_numbers(block.offsets));
         for n in 0..N {
             let (scale, sum) = (_mm256_set1_ps(rows[n][k].scale), _mm256_set1_ps(rows[n][k].sum));
             for h in 0..2 {
@@ -65,10 +65,17 @@ fn group<F, const N: usize>(
     sums.map(cast)
 }
 
-/// Half floats, eight in a register.
+/// Half floats of a group, eight in a register.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn numbers(bits: [u16; SIDE]) -> [__m256; 2] {
-    let [first, last]: [__m128i; 2] = cast(bits);
-    [_mm256_cvtph_ps(first), _mm256_cvtph_ps(last)]
+fn all_numbers(bits: [u16; SIDE]) -> [__m256; 2] {
+    let [first, last]: [[u16; 8]; 2] = cast(bits);
+    [numbers(first), numbers(last)]
+}
+
+/// Half floats, from their bits.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(in crate::kernels) fn numbers(bits: [u16; 8]) -> __m256 {
+    _mm256_cvtph_ps(cast(bits))
 }
