@@ -27,7 +27,7 @@ const BLOCK: usize = 32;
 /// Outputs that stand side by side.
 const SIDE: usize = 16;
 /// Weights that one thread takes at a time, about.
-const SHARE: usize = 1 << 18;
+const SHARE: usize = 1 << 19;
 
 /// The whole numbers of a block, output by output.
 type Whole = [[u8; BLOCK]; SIDE];
