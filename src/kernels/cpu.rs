@@ -12,10 +12,12 @@ pub enum Level {
     /// Own operators in float32, with the widest instructions the machine offers up to AVX2 or NEON.
     Simd,
     /// The same, but for products with frozen weights: AVX2 forms them in whole numbers of 13 bits with float32 sums.
+    /// Cached keys and values are half floats.
     Avx2,
     /// All in float32 with AVX-512.
     Avx512,
-    /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; all else with AVX-512.
+    /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; cached keys and values in half floats; all
+    /// else with AVX-512.
     Amx,
 }
 
@@ -38,7 +40,7 @@ impl Level {
             .find(|level| level.name() == name)
     }
 
-    /// Whether products with frozen weights are formed of rounded values.
+    /// Whether products with frozen weights are formed of rounded values, and an answer's keys and values kept so.
     pub fn rounds(self) -> bool {
         matches!(self, Self::Avx2 | Self::Amx)
     }

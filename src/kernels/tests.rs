@@ -315,19 +315,27 @@ fn cached_attention_equals_uncached() {
     let narrow = shape(&[]);
     // Where products are rounded, keys and values of wide heads are kept in half floats.
     let rope = Arc::new(RopeTable::new(&[0.3; 16], 256));
-    let wide = AttentionShape { n_heads: 5, n_kv_heads: 1, head_dim: 32, rope, ..(*narrow).clone() };
+    let wide = AttentionShape { n_heads: 10, n_kv_heads: 2, head_dim: 32, rope, ..(*narrow).clone() };
     for of in [&narrow, &Arc::new(wide)] {
-        let shape = |n: usize| Arc::new(AttentionShape { lengths: vec![n], ..(**of).clone() });
+        let shape = |lengths: &[usize]| AttentionShape { lengths: lengths.to_vec(), ..(**of).clone() };
         let qkv = noise((240, (of.n_heads + 2 * of.n_kv_heads) * of.head_dim), 1);
-        let whole = attention(&qkv, &shape(240));
-        let mut cache = CachedKeys::default();
-        let mut rows = Vec::new();
-        for (start, n) in [(0, 201), (201, 1), (202, 9), (211, 4), (215, 25)] {
-            let part = qkv.narrow(0, start, n).unwrap();
-            rows.extend(attend_cached(&part, &shape(n), &mut [&mut cache]).unwrap().to_vec2().unwrap());
-        }
-        for (a, b) in rows.iter().zip(&whole) {
-            assert_close("row", a, b, 1e-5);
+        let whole = attention(&qkv, &shape(&[240]));
+        let mut caches = [CachedKeys::default(), CachedKeys::default()];
+        // Of the same rows one sequence reads more than the other, and once it forgets some.
+        let steps = [[0..201, 0..30], [201..202, 30..31], [202..211, 31..33], [211..215, 33..37]];
+        for own in steps.into_iter().chain([[205..240, 37..90], [240..240, 90..92]]) {
+            if own[0].start == 205 {
+                caches[0].truncate(205, of.head_dim);
+            }
+            let (own, mut caches): (Vec<_>, Vec<_>) =
+                own.into_iter().zip(&mut caches).filter(|(rows, _)| !rows.is_empty()).unzip();
+            let parts: Vec<_> = own.iter().map(|r| qkv.narrow(0, r.start, r.len()).unwrap()).collect();
+            let lengths: Vec<_> = own.iter().map(std::ops::Range::len).collect();
+            let parts = Tensor::cat(&parts, 0).unwrap();
+            let rows = attend_cached(&parts, &shape(&lengths), &mut caches).unwrap().to_vec2().unwrap();
+            for (a, i) in rows.iter().zip(own.into_iter().flatten()) {
+                assert_close("row", a, &whole[i], 1e-5);
+            }
         }
     }
 }

@@ -73,11 +73,11 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
         None if level == Level::Portable => Check::ok("kernels", level.name()),
         None if level == Level::Amx => Check::ok(
             "kernels",
-            "amx: products in bfloat16, cached keys and values in half floats, all else in float32 (LORASCOPE_KERNELS=avx512 for float32 alone)",
+            "amx: products in bfloat16, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=avx512 for float32 alone)",
         ),
         None if level == Level::Avx2 => Check::ok(
             "kernels",
-            "avx2: products in 13 bits, cached keys and values in half floats, all else in float32 (LORASCOPE_KERNELS=simd for float32 alone)",
+            "avx2: products in 13 bits, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=simd for float32 alone)",
         ),
         None => Check::ok(
             "kernels",

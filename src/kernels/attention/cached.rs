@@ -18,6 +18,8 @@ use crate::kernels::rope::Turn;
 
 /// New rows of a sequence up to which one after another beats a product.
 const FEW_ROWS: usize = 4;
+/// Keys and values that are made float32 at one time: 32 MiB.
+const WIDE: usize = 1 << 23;
 
 /// Keys and values of one sequence in one layer, those of each key head by themselves: they are read one after another.
 #[derive(Debug, Clone, Default)]
@@ -135,7 +137,7 @@ pub(in crate::kernels) fn attend_rows(
     shape: &AttentionShape,
     caches: &mut [&mut CachedKeys],
 ) -> Vec<f32> {
-    let (dim, width) = (shape.head_dim, shape.width());
+    let width = shape.width();
     let mut start = 0;
     for (cache, &n) in caches.iter_mut().zip(&shape.lengths) {
         cache.add(&qkv[start * width..], n, shape);
@@ -145,12 +147,38 @@ pub(in crate::kernels) fn attend_rows(
     if shape.lengths.iter().all(|&n| n <= FEW_ROWS) {
         return few_rows(qkv, shape, &caches);
     }
-    let heads: Vec<Vec<_>> =
-        caches.par_iter().map(|cache| cache.heads.par_iter().map(|head| head.wide(dim)).collect()).collect();
+    let (mut out, mut start) = (vec![0.0; qkv.len() / width * shape.q_width()], 0);
+    let mut sequences: Vec<_> = caches.into_iter().zip(shape.lengths.iter().copied()).collect();
+    while !sequences.is_empty() {
+        let mut n_values = 0;
+        let fits = |&&(cache, _): &&(&CachedKeys, usize)| {
+            n_values += 2 * cache.len(shape) * shape.kv_width();
+            n_values <= WIDE
+        };
+        let own = sequences.iter().take_while(fits).count().max(1);
+        let own: Vec<_> = sequences.drain(..own).collect();
+        attend_sequences((qkv, &mut out), shape, &own, start);
+        start += own.iter().map(|(_, n)| n).sum::<usize>();
+    }
+    out
+}
+
+/// Some sequences with the number of their new rows, of which the first is `start`.
+fn attend_sequences(
+    (qkv, out): (&[f32], &mut [f32]),
+    shape: &AttentionShape,
+    sequences: &[(&CachedKeys, usize)],
+    start: usize,
+) {
+    let dim = shape.head_dim;
+    let heads: Vec<Vec<_>> = sequences
+        .par_iter()
+        .map(|(cache, _)| cache.heads.par_iter().map(|head| head.wide(dim)).collect())
+        .collect();
     // From the last rows on: they see most.
     let mut tasks = Vec::new();
-    let mut end = shape.lengths.iter().sum::<usize>();
-    for ((cache, heads), &n) in caches.iter().zip(&heads).zip(&shape.lengths).rev() {
+    let mut end = start + sequences.iter().map(|(_, n)| n).sum::<usize>();
+    for (&(cache, n), heads) in sequences.iter().zip(&heads).rev() {
         let first = cache.len(shape) - n;
         for from in (0..n).step_by(ROWS).rev() {
             let rows = Rows { start: end - n + from, n: ROWS.min(n - from), first: first + from };
@@ -162,14 +190,12 @@ pub(in crate::kernels) fn attend_rows(
         attend_head(shape, (k, v), qkv, (rows, head))
     };
     let blocks: Vec<Vec<f32>> = tasks.par_iter().with_max_len(1).map(of).collect();
-    let mut out = vec![0.0; qkv.len() / width * shape.q_width()];
     for ((_, rows, head), block) in tasks.iter().zip(&blocks) {
         for (i, row) in block.chunks_exact(dim).enumerate() {
             let to = (rows.start + i) * shape.q_width() + head * dim;
             out[to..to + dim].copy_from_slice(row);
         }
     }
-    out
 }
 
 /// Rows that follow each other in a sequence.

@@ -78,7 +78,7 @@ pub(super) fn few_rows(qkv: &[f32], shape: &AttentionShape, caches: &[&CachedKey
     out
 }
 
-/// The parts of some queries (up to [`TOGETHER`], dim).
+/// Writes the parts of some queries (up to [`TOGETHER`], dim).
 fn span(q: &[f32], dim: usize, task: &Task, parts: &mut [f32]) {
     let keys = task.keys.clone();
     match task.head {

@@ -1,8 +1,8 @@
 //! How are keys and values kept where products are rounded anyway?
 //!
 //! In half floats (IEEE 754 binary16), which halves what is read for each token that is written. Keys stand side by side,
-//! sixteen of them, so that each sums up its score in a lane of its own. What is larger than a half float can be becomes
-//! the largest.
+//! sixteen of them, so that each sums up its score in a lane of its own. A number larger than a half float
+//! can be becomes the largest; what is none stays none.
 
 use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps};
 
@@ -102,7 +102,8 @@ fn widen(bits: &[u16], values: &mut [f32]) {
 /// As bits of half floats.
 fn rounded(values: &[f32]) -> Vec<u16> {
     let (least, most) = (f16::MIN.to_f32(), f16::MAX.to_f32());
-    let within: Vec<f32> = values.iter().map(|v| v.clamp(least, most)).collect();
+    let within = |&v: &f32| if v.is_finite() { v.clamp(least, most) } else { v };
+    let within: Vec<f32> = values.iter().map(within).collect();
     let mut bits = vec![0_u16; values.len()];
     bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(&within);
     bits
@@ -186,6 +187,10 @@ mod tests {
         let (keys, values) = kept.wide(dim);
         assert!(keys[n * dim..].iter().all(|&k| k.total_cmp(&f16::MAX.to_f32()).is_eq()));
         assert!(values[n * dim..].iter().all(|&v| v.total_cmp(&f16::MIN.to_f32()).is_eq()));
+        kept.add(&[f32::NAN; 32], &[f32::INFINITY; 32], dim);
+        let (keys, values) = kept.wide(dim);
+        assert!(keys[(n + 1) * dim..].iter().all(|k| k.is_nan()));
+        assert!(values[(n + 1) * dim..].iter().all(|v| v.is_infinite()));
     }
 
     #[test]
