@@ -101,11 +101,14 @@ fn widen(bits: &[u16], values: &mut [f32]) {
 
 /// As bits of half floats.
 fn rounded(values: &[f32]) -> Vec<u16> {
-    let (least, most) = (f16::MIN.to_f32(), f16::MAX.to_f32());
-    let within = |&v: &f32| if v.is_finite() { v.clamp(least, most) } else { v };
-    let within: Vec<f32> = values.iter().map(within).collect();
     let mut bits = vec![0_u16; values.len()];
-    bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(&within);
+    bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+    for (bits, value) in bits.iter_mut().zip(values) {
+        // Infinity comes after the largest number.
+        if *bits & 0x7fff == f16::INFINITY.to_bits() && value.is_finite() {
+            *bits -= 1;
+        }
+    }
     bits
 }
 
