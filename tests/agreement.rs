@@ -16,6 +16,7 @@ use lorascope::corpus::Corpus;
 use lorascope::kernels;
 use lorascope::model::LanguageModel;
 use lorascope::model::decoder::{Decoder, KvCache};
+use lorascope::model::encoder::Encoder;
 use lorascope::model::generate::{Prompt, Sampling, generate};
 use serde::{Deserialize, Serialize};
 
@@ -159,4 +160,25 @@ fn distributions_and_greedy_answers_are_those_of_plain_float32() {
         kernels::level().name(),
     );
     assert!(of_reading.abs() < DIVERGENCE && of_writing.abs() < DIVERGENCE);
+}
+
+/// The vectors that sentence-transformers finds in float32 (`references/encoder.json`), at the level in use.
+#[test]
+fn vectors_point_where_those_of_sentence_transformers_do() {
+    #[derive(Deserialize)]
+    struct Case {
+        text: String,
+        vector: Vec<f64>,
+    }
+    let Some(folder) = common::found("all-minilm-l6-v2") else { return };
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references/encoder.json");
+    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(recorded).unwrap()).unwrap();
+    let texts: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
+    let vectors = Encoder::load(&folder).unwrap().encode(&texts, &Cancel::new()).unwrap();
+    let cosine = |(case, vector): (&Case, &Vec<f32>)| {
+        case.vector.iter().zip(vector).map(|(a, b)| a * f64::from(*b)).sum::<f64>()
+    };
+    let least = cases.iter().zip(&vectors).map(cosine).fold(1.0, f64::min);
+    println!("{}: {} texts, the least cosine {least:.6}", kernels::level().name(), cases.len());
+    assert!(least >= 0.999, "{least}");
 }
