@@ -23,7 +23,7 @@ fn rounding() -> f32 {
 }
 
 /// Values in -1..1 that look random and never change.
-fn noise(shape: (usize, usize), seed: u32) -> Tensor {
+pub(super) fn noise(shape: (usize, usize), seed: u32) -> Tensor {
     choose_float32();
     let value = |i: usize| {
         let x = (i as u32).wrapping_add(seed.wrapping_mul(7919)).wrapping_mul(2_654_435_761);

@@ -163,10 +163,8 @@ fn span<const M: usize>(q: &[f32], dim: usize, (lines, values): (&[[u16; SIDE]],
 mod tests {
     use super::*;
 
-    /// Numbers that look random, from -1 to below 1.
     fn noise(n: usize, seed: u32) -> Vec<f32> {
-        let bits = (1..=n as u32).map(|i| (i * 7 + seed).wrapping_mul(2_654_435_761) >> 8);
-        bits.map(|b| b as f32 / (1 << 23) as f32 - 1.0).collect()
+        crate::kernels::tests::noise((1, n), seed).flatten_all().unwrap().to_vec1().unwrap()
     }
 
     #[test]
