@@ -5,6 +5,7 @@
 //! runs on every other device, with `LORASCOPE_KERNELS=portable`, and serves as reference in tests.
 //! Candle's own fused operators cut the gradient and are not used.
 
+mod adamw;
 mod amx;
 mod attention;
 mod blocks;
@@ -24,12 +25,15 @@ mod peak;
 mod rope;
 mod rounding;
 
+pub use adamw::{AdamWRule, adamw, squared_norm};
 pub use attention::{AttentionShape, CachedKeys};
 pub use buffer::release_buffers;
 pub use cpu::{Level, choose_float32, features, level, with_values};
 pub use elementwise::first_of_largest;
 pub use encoder::{Affine, EncoderLayer, LayerNorm, encode};
-pub use layer::{CorrectedRows, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layer};
+pub use layer::{
+    CorrectedRows, Corrections, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layers,
+};
 pub use linear::{Correction, FrozenLinear};
 pub use loss::{cross_entropy, cross_entropy_told, kl_divergence, token_log_probs};
 pub use norm::{RmsNorm, rms_norm};

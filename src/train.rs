@@ -80,7 +80,7 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
         (r.standing, r.trainable, r.optimizer)
     } else {
         let t = TrainableAdapter::fresh(&config.lora, decoder.config(), &plan.model.name, config.seed)?;
-        let optimizer = AdamW::new(&t.vars, config.weight_decay);
+        let optimizer = AdamW::new(&t.weights, config.weight_decay);
         (Standing::new(0, Spent::NOTHING), t, optimizer)
     };
     plan.folder.forget_after(standing.step)?;

@@ -183,7 +183,7 @@ fn twenty_updates_have_the_losses_of_peft() {
     let Some(decoder) = decoder() else { return };
     let curve: Curve = recorded("curve.json");
     let trainable = start(&curve, &decoder);
-    let mut optimizer = AdamW::new(&trainable.vars, 0.0);
+    let mut optimizer = AdamW::new(&trainable.weights, 0.0);
     let rule = UpdateRule { lr: curve.lr, clip: 0.0 };
     assert_eq!(curve.batches.len(), 20);
     for (step, (sequences, theirs)) in curve.batches.iter().zip(&curve.losses).enumerate() {

@@ -62,6 +62,15 @@ impl<T: Shelved> Buffer<T> {
     }
 }
 
+impl Buffer {
+    /// One that holds these values.
+    pub(super) fn copied(values: &[f32]) -> Self {
+        let mut own = Self::new(values.len());
+        own.copy_from_slice(values);
+        own
+    }
+}
+
 impl<T: Shelved> Drop for Buffer<T> {
     fn drop(&mut self) {
         if self.values.capacity() > 0 {

@@ -61,7 +61,7 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// All lanes as one, by halves: shorter than one after another.
 #[inline(always)]
-pub(super) fn folded<const N: usize>(mut lanes: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn folded<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
     let mut half = N / 2;
     while half > 0 {
         for j in 0..half {

@@ -1,6 +1,6 @@
-//! How does a whole decoder layer run, forward and backward?
+//! How do whole decoder layers run, forward and backward?
 //!
-//! One operator a layer. Everything but attention looks at one row at a time, so a block of rows goes through norm,
+//! All layers are one operator, so nothing stands between them. Everything but attention looks at one row at a time, so a block of rows goes through norm,
 //! projections and MLP on one thread, in its cache; threads meet twice a layer each way. Kept for the backward pass
 //! are the results of the projections; norms and the MLP's inner values are computed again.
 
@@ -11,9 +11,10 @@ mod stack;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::attention::{AttentionShape, attention_portable};
+use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
 use super::linear::{Correction, FrozenLinear, PackedWeight, lora_linear};
 use super::mlp::swiglu_portable;
@@ -57,28 +58,73 @@ impl FrozenLayer {
 /// The low-rank corrections of a layer's projections, in the order of [`FrozenLayer::stacks`].
 pub type LayerCorrections<'a> = [Vec<Correction<'a>>; 4];
 
-/// A layer's new rows from `x` (n, hidden): `x + attention(norm(x))`, then that `+ mlp(norm(that))`, each projection
-/// corrected by LoRA. `x` and the corrections get gradients.
-pub fn decoder_layer(
+/// What LoRA adds to the layers of a model.
+#[derive(Debug, Clone, Default)]
+pub struct Corrections<'a> {
+    /// Those of each layer, from the first on; layers beyond have none.
+    pub layers: Vec<LayerCorrections<'a>>,
+    /// What all are multiplied by.
+    pub scaling: f64,
+    /// Their weights in one vector, of which they are views, where they stand so: layer by layer, stack by stack, first
+    /// every `A`, then every `B`. It then gets the gradients at no cost.
+    pub flat: Option<&'a Tensor>,
+}
+
+impl Corrections<'_> {
+    fn of_layer(&self, layer: usize) -> LayerCorrections<'_> {
+        self.layers.get(layer).cloned().unwrap_or_default()
+    }
+}
+
+/// The rows (n, hidden) that come out of all layers. Each makes `x + attention(norm(x))` of its rows, then that
+/// `+ mlp(norm(that))`, every projection corrected by LoRA. `x` and the corrections get gradients.
+pub fn decoder_layers(
     x: &Tensor,
-    layer: &Arc<FrozenLayer>,
-    (corrections, scaling): (&LayerCorrections, f64),
+    layers: &[Arc<FrozenLayer>],
+    lora: &Corrections,
     shape: &Arc<AttentionShape>,
 ) -> Result<Tensor> {
     shape.check(x.dim(0)?)?;
-    let lora: Vec<&Tensor> = corrections.iter().flatten().flat_map(|c| [c.a, c.b]).collect();
-    if layer.packed().is_none() || !is_fast(&[x]) || !is_fast(&lora) {
-        return decoder_layer_portable(x, layer, (corrections, scaling), shape);
+    let loose = lora.layers.iter().flatten().flatten().flat_map(|c| [c.a, c.b]);
+    let operands: Vec<&Tensor> = lora.flat.into_iter().chain(loose).chain([x]).collect();
+    if layers.is_empty() || layers.iter().any(|l| l.packed().is_none()) || !is_fast(&operands) {
+        return decoder_layers_portable(x, layers, lora, shape);
     }
-    let (plans, flat) = StackPlan::of_layer(layer, corrections)?;
+    let (mut plans, mut parts, mut n) = (Vec::with_capacity(layers.len()), Vec::new(), 0);
+    for (i, layer) in layers.iter().enumerate() {
+        plans.push(StackPlan::of_layer(layer, &lora.of_layer(i), (&mut n, &mut parts))?);
+    }
+    let flat = match lora.flat {
+        Some(flat) if flat.elem_count() == n => flat.clone(),
+        Some(flat) => bail!("{n} weights of LoRA in a vector of {}", flat.elem_count()),
+        // An operator's operand cannot be empty.
+        None if parts.is_empty() => Tensor::zeros(1, DType::F32, x.device())?,
+        None => Tensor::cat(&parts.iter().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?, 0)?,
+    };
     let keeps = x.track_op() || flat.track_op();
-    let (layer, shape) = (layer.clone(), shape.clone());
-    let op = Fused { layer, shape, plans, scaling: scaling as f32, keeps, kept: Mutex::default() };
-    x.apply_op2(&flat, op)
+    let fused = |(layer, plans): (&Arc<FrozenLayer>, _)| {
+        let (layer, shape) = (layer.clone(), shape.clone());
+        FusedLayer { layer, shape, plans, scaling: lora.scaling as f32 }
+    };
+    let layers = layers.iter().zip(plans).map(fused).collect();
+    x.apply_op2(&flat, Fused { layers, keeps, kept: Mutex::default() })
 }
 
 /// The same in plain differentiable operations.
-pub(super) fn decoder_layer_portable(
+pub(super) fn decoder_layers_portable(
+    x: &Tensor,
+    layers: &[Arc<FrozenLayer>],
+    lora: &Corrections,
+    shape: &AttentionShape,
+) -> Result<Tensor> {
+    let mut x = x.clone();
+    for (i, layer) in layers.iter().enumerate() {
+        x = decoder_layer_portable(&x, layer, (&lora.of_layer(i), lora.scaling), shape)?;
+    }
+    Ok(x)
+}
+
+fn decoder_layer_portable(
     x: &Tensor,
     layer: &FrozenLayer,
     (corrections, scaling): (&LayerCorrections, f64),
@@ -92,17 +138,15 @@ pub(super) fn decoder_layer_portable(
     &x + project(&inner, 3)?
 }
 
-struct Fused {
+/// A layer ready for both passes.
+struct FusedLayer {
     layer: Arc<FrozenLayer>,
     shape: Arc<AttentionShape>,
     plans: [StackPlan; 4],
     scaling: f32,
-    /// Whether there will be a backward pass.
-    keeps: bool,
-    kept: Mutex<Option<Kept>>,
 }
 
-impl Fused {
+impl FusedLayer {
     /// Rows of `x` (n, hidden).
     fn n_rows(&self, x: &[f32]) -> usize {
         x.len() / self.layer.qkv.dims().1
@@ -114,11 +158,59 @@ impl Fused {
         let [p, q, r, s] = &self.plans;
         Ok([(a, p), (b, q), (c, r), (d, s)])
     }
+
+    /// Its weights of LoRA.
+    fn n_weights(&self) -> usize {
+        self.plans.iter().map(StackPlan::n_values).sum()
+    }
+}
+
+struct Fused {
+    layers: Vec<FusedLayer>,
+    /// Whether there will be a backward pass.
+    keeps: bool,
+    /// Of each layer.
+    kept: Mutex<Vec<Kept>>,
+}
+
+impl Fused {
+    fn forward(&self, x: &[f32], flat: &[f32]) -> Result<(Vec<f32>, Vec<Kept>)> {
+        let (mut kept, mut rows) = (Vec::new(), Buffer::copied(x));
+        for layer in &self.layers {
+            let mut y = Buffer::new(x.len());
+            let own = layer.forward(rows, flat, &mut y)?;
+            if self.keeps {
+                kept.push(own);
+            }
+            rows = y;
+        }
+        Ok((rows.to_vec(), kept))
+    }
+
+    /// The gradients of `x`, if it is wanted, and of the flat vector of LoRA weights.
+    fn backward(
+        &self,
+        (flat, dy): (&[f32], &[f32]),
+        mut kept: Vec<Kept>,
+        wanted: bool,
+    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
+        let (mut d_flat, mut dy) = (vec![0.0; flat.len()], Buffer::copied(dy));
+        let mut rest = &mut d_flat[..self.layers.iter().map(FusedLayer::n_weights).sum()];
+        for (i, layer) in self.layers.iter().enumerate().rev() {
+            let Some(own) = kept.pop() else { bail!("decoder-layers: backward before forward, or twice") };
+            let (before, d_own) = rest.split_at_mut(rest.len() - layer.n_weights());
+            rest = before;
+            let mut dx = Buffer::new(if i > 0 || wanted { dy.len() } else { 0 });
+            layer.backward((flat, &dy), &own, &mut dx, d_own)?;
+            dy = dx;
+        }
+        Ok((wanted.then(|| dy.to_vec()), d_flat))
+    }
 }
 
 impl CustomOp2 for Fused {
     fn name(&self) -> &'static str {
-        "decoder-layer"
+        "decoder-layers"
     }
 
     fn cpu_fwd(
@@ -129,9 +221,7 @@ impl CustomOp2 for Fused {
         lora_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (y, kept) = self.forward(values(x, x_layout)?, values(lora, lora_layout)?)?;
-        if self.keeps {
-            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        }
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
@@ -142,13 +232,10 @@ impl CustomOp2 for Fused {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(kept) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            bail!("decoder-layer: backward before forward, or twice")
-        };
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted = x.track_op();
-        let (dx, d_lora) = with_values(x, |x_values| {
-            with_values(lora, |lora| with_values(dy, |dy| self.backward((x_values, lora, dy), &kept, wanted)))
-        })?;
+        let (dx, d_lora) =
+            with_values(lora, |lora| with_values(dy, |dy| self.backward((lora, dy), kept, wanted)))?;
         let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
         Ok((dx, Some(Tensor::from_vec(d_lora, lora.shape(), lora.device())?)))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::attention::{attend, attend_cached, attention_portable};
-use super::layer::{answer_layer_portable, decoder_layer_portable};
+use super::layer::{answer_layer_portable, decoder_layers_portable};
 use super::loss::cross_entropy_portable;
 use super::mlp::{swiglu, swiglu_portable};
 use super::norm::rms_norm_portable;
@@ -160,10 +160,12 @@ fn a_decoder_layer_keeps_the_laws() {
             for (i, &(stack, start, _)) in corrected.iter().enumerate() {
                 corrections[stack].push(Correction { start, a: t[1 + 2 * i], b: t[2 + 2 * i] });
             }
+            let lora = Corrections { layers: vec![corrections], scaling: 0.4, flat: None };
+            let layers = std::slice::from_ref(&layer);
             if fast {
-                decoder_layer(t[0], &layer, (&corrections, 0.4), &shape)
+                decoder_layers(t[0], layers, &lora, &shape)
             } else {
-                decoder_layer_portable(t[0], &layer, (&corrections, 0.4), &shape)
+                decoder_layers_portable(t[0], layers, &lora, &shape)
             }
         };
         check("decoder_layer", &|t| run(t, true), &|t| run(t, false), &inputs);
@@ -172,13 +174,52 @@ fn a_decoder_layer_keeps_the_laws() {
 
 #[test]
 fn a_layer_without_corrections_passes_the_gradient_on() {
-    let (layer, shape, none) = (layer(), shape(&[4, 6]), LayerCorrections::default());
+    let (layers, shape, none) = ([layer()], shape(&[4, 6]), Corrections::default());
     check(
         "base layer",
-        &|t| decoder_layer(t[0], &layer, (&none, 1.0), &shape),
-        &|t| decoder_layer_portable(t[0], &layer, (&none, 1.0), &shape),
+        &|t| decoder_layers(t[0], &layers, &none, &shape),
+        &|t| decoder_layers_portable(t[0], &layers, &none, &shape),
         &[noise((10, 40), 1)],
     );
+}
+
+/// Three layers, corrected differently, one not at all; their weights are views of one vector.
+#[test]
+fn layers_on_top_of_each_other_keep_the_laws() {
+    let (layers, shape) = ([layer(), layer(), layer()], sharing(2, &[3, 6]));
+    let corrected = [&ALL[..], &[], &ALL[1..5]];
+    let n: usize =
+        corrected.iter().flat_map(|c| c.iter()).map(|(.., (d_out, d_in))| 3 * (d_out + d_in)).sum();
+    let run = |t: &[&Tensor], fast: bool| {
+        let mut at = 0;
+        let mut view = |rows: usize, cols: usize| {
+            at += rows * cols;
+            t[1].narrow(1, at - rows * cols, rows * cols)?.reshape((rows, cols))
+        };
+        let mut views = Vec::new();
+        for corrected in corrected {
+            for stack in 0..4 {
+                let own = || corrected.iter().filter(|&&(of, ..)| of == stack);
+                let a = own().map(|&(.., (_, d_in))| view(3, d_in)).collect::<Result<Vec<_>>>()?;
+                let b = own().map(|&(.., (d_out, _))| view(d_out, 3)).collect::<Result<Vec<_>>>()?;
+                let starts = own().map(|&(_, start, _)| start);
+                views.push(starts.zip(a.into_iter().zip(b)).collect::<Vec<_>>());
+            }
+        }
+        let of = |stack: usize| {
+            views[stack].iter().map(|(start, (a, b))| Correction { start: *start, a, b }).collect()
+        };
+        let layers_of = |layer: usize| std::array::from_fn(|stack| of(4 * layer + stack));
+        let flat = t[1].flatten_all()?;
+        let lora = Corrections { layers: (0..3).map(layers_of).collect(), scaling: 0.4, flat: Some(&flat) };
+        if fast {
+            decoder_layers(t[0], &layers, &lora, &shape)
+        } else {
+            decoder_layers_portable(t[0], &layers, &lora, &shape)
+        }
+    };
+    let inputs = [noise((11, 40), 1), (noise((1, n), 2) * 0.3).unwrap()];
+    check("decoder_layers", &|t| run(t, true), &|t| run(t, false), &inputs);
 }
 
 /// For each range of rows, the corrections of all projections and what they are multiplied by.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result as TensorResult, Tensor};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,22 @@ pub struct LoraPair {
     pub b: Tensor,
 }
 
+/// One tensor of a pair.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    A,
+    B,
+}
+
+impl Half {
+    fn of(self, pair: &LoraPair) -> &Tensor {
+        match self {
+            Self::A => &pair.a,
+            Self::B => &pair.b,
+        }
+    }
+}
+
 /// The LoRA weights of a whole model.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -31,17 +47,66 @@ pub struct Adapter {
     /// The name of the model it was trained on.
     pub base: String,
     layers: Vec<BTreeMap<Projection, LoraPair>>,
+    /// The vector that all weights are views of, where they are.
+    flat: Option<Tensor>,
 }
 
 impl Adapter {
     /// No weights yet.
     pub fn empty(config: LoraConfig, base: &str, n_layers: usize) -> Self {
-        Self { config, base: base.to_owned(), layers: vec![BTreeMap::new(); n_layers] }
+        Self { config, base: base.to_owned(), layers: vec![BTreeMap::new(); n_layers], flat: None }
     }
 
     /// Puts one pair in place.
     pub fn set(&mut self, layer: usize, projection: Projection, pair: LoraPair) {
         self.layers[layer].insert(projection, pair);
+        self.flat = None;
+    }
+
+    /// All weights in one vector, where they are views of one: layer by layer, in each the projections of one input
+    /// together, first every `A`, then every `B`.
+    pub fn flat(&self) -> Option<&Tensor> {
+        self.flat.as_ref()
+    }
+
+    /// A copy of all weights in one vector, in that order.
+    pub fn flattened(&self) -> TensorResult<Tensor> {
+        let part = |(layer, projection, half): (usize, Projection, Half)| {
+            half.of(&self.layers[layer][&projection]).flatten_all()
+        };
+        Tensor::cat(&self.in_order().into_iter().map(part).collect::<TensorResult<Vec<_>>>()?, 0)
+    }
+
+    /// An adapter of the same shape whose weights are views of a vector, in that order.
+    pub fn over(&self, flat: Tensor) -> TensorResult<Self> {
+        let mut over = self.clone();
+        let mut at = 0;
+        for (layer, projection, half) in self.in_order() {
+            let old = half.of(&self.layers[layer][&projection]);
+            let view = flat.narrow(0, at, old.elem_count())?.reshape(old.shape())?;
+            at += old.elem_count();
+            if let Some(pair) = over.layers[layer].get_mut(&projection) {
+                match half {
+                    Half::A => pair.a = view,
+                    Half::B => pair.b = view,
+                }
+            }
+        }
+        over.flat = Some(flat);
+        Ok(over)
+    }
+
+    /// Its tensors in the order of [`Adapter::flat`].
+    fn in_order(&self) -> Vec<(usize, Projection, Half)> {
+        let mut order = Vec::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            for stack in Projection::STACKS {
+                let own = || stack.iter().copied().filter(|p| layer.contains_key(p));
+                order.extend(own().map(|p| (i, p, Half::A)));
+                order.extend(own().map(|p| (i, p, Half::B)));
+            }
+        }
+        order
     }
 
     /// The pair of one projection, if it is corrected.

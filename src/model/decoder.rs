@@ -14,8 +14,8 @@ use super::config::ModelConfig;
 use super::lora::Projection;
 use super::weights::{LayerWeights, StoredWeights, WeightName, Weights};
 use crate::kernels::{
-    AttentionShape, CachedKeys, CorrectedRows, Correction, FrozenLayer, FrozenLinear, LayerCorrections,
-    RmsNorm, RopeTable, among_threads, answer_layer, decoder_layer, rms_norm,
+    AttentionShape, CachedKeys, CorrectedRows, Correction, Corrections, FrozenLayer, FrozenLinear, RmsNorm,
+    RopeTable, among_threads, answer_layer, decoder_layers, rms_norm,
 };
 
 /// The frozen model. Cheap to share behind an `Arc`; nothing in it ever changes.
@@ -28,14 +28,6 @@ pub struct Decoder {
     head: FrozenLinear,
     rope: Arc<RopeTable>,
 }
-
-/// The projections of each stack of a layer, in the order of `FrozenLayer::stacks`.
-const STACKS: [&[Projection]; 4] = [
-    &[Projection::Query, Projection::Key, Projection::Value],
-    &[Projection::Output],
-    &[Projection::Gate, Projection::Up],
-    &[Projection::Down],
-];
 
 /// An adapter applied to some rows of the input, unmerged: the rows outside see the base model.
 #[derive(Debug, Clone)]
@@ -159,23 +151,19 @@ impl Decoder {
         lora: Option<(&Adapter, f64)>,
     ) -> Result<Tensor> {
         let shape = Arc::new(AttentionShape { n_shared, ..self.attention_shape(lengths) });
-        let mut x = self.embed(tokens)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let (corrections, scaling) = self.layer_corrections(index, lora);
-            x = decoder_layer(&x, layer, (&corrections, scaling), &shape)?;
-        }
+        let x = decoder_layers(&self.embed(tokens)?, &self.layers, &self.corrections(lora), &shape)?;
         rms_norm(&x, &self.norm)
     }
 
-    /// The adapter's corrections of a layer, and what they are multiplied by; none at scale 0.
-    fn layer_corrections<'a>(
-        &self,
-        layer: usize,
-        lora: Option<(&'a Adapter, f64)>,
-    ) -> (LayerCorrections<'a>, f64) {
-        let Some((adapter, scale)) = lora else { return Default::default() };
-        let of = |stack| corrections((adapter, scale), (&self.config, layer, stack));
-        (STACKS.map(of), adapter.config.scaling() * scale)
+    /// What an adapter adds to the layers; nothing at scale 0.
+    fn corrections<'a>(&self, lora: Option<(&'a Adapter, f64)>) -> Corrections<'a> {
+        let Some((adapter, scale)) = lora.filter(|&(_, scale)| scale != 0.0) else {
+            return Corrections::default();
+        };
+        let layer =
+            |i| Projection::STACKS.map(|stack| corrections((adapter, scale), (&self.config, i, stack)));
+        let layers = (0..self.layers.len()).map(layer).collect();
+        Corrections { layers, scaling: adapter.config.scaling() * scale, flat: adapter.flat() }
     }
 
     /// Normalised hidden states of new tokens of several sequences, `lengths[i]` of them for
@@ -197,7 +185,7 @@ impl Decoder {
             let mut x = self.embed(tokens)?;
             for (index, layer) in self.layers.iter().enumerate() {
                 let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
-                let parts = STACKS.map(|stack| self.corrected_rows(lora, index, stack));
+                let parts = Projection::STACKS.map(|stack| self.corrected_rows(lora, index, stack));
                 x = answer_layer(&x, layer, &parts, (&shape, &mut keys))?;
             }
             rms_norm(&x, &self.norm)

@@ -43,6 +43,10 @@ impl Projection {
     pub const ALL: [Self; 7] =
         [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
 
+    /// Those that read the same input together, in the order of the forward pass.
+    pub const STACKS: [&[Self]; 4] =
+        [&[Self::Query, Self::Key, Self::Value], &[Self::Output], &[Self::Gate, Self::Up], &[Self::Down]];
+
     /// PEFT's name of the module, `q_proj` to `down_proj`.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,13 +145,13 @@ impl LoraConfig {
     }
 }
 
-/// Trainable LoRA weights in a fixed order, and the adapter made of them.
+/// Trainable LoRA weights, and the adapter made of them.
 ///
-/// The adapter's tensors share storage with the variables: an update is seen by the next forward pass.
+/// The adapter's tensors are views of the weights: an update is seen by the next forward pass.
 #[derive(Debug)]
 pub struct TrainableAdapter {
-    /// Name as in `adapter_model.safetensors` and variable, `lora_A` before `lora_B`, layer by layer.
-    pub vars: Vec<(String, Var)>,
+    /// All weights in one vector.
+    pub weights: Var,
     /// What the decoder reads.
     pub adapter: Adapter,
 }
@@ -175,31 +179,18 @@ impl TrainableAdapter {
 
     /// Goes on from finished weights, which are copied.
     pub fn from_adapter(start: &Adapter) -> Result<Self> {
-        let mut adapter = Adapter::empty(start.config.clone(), &start.base, start.n_layers());
-        let mut vars = Vec::new();
-        for (layer, projection, pair) in start.pairs() {
-            let (a, b) = (Var::from_tensor(&pair.a.copy()?)?, Var::from_tensor(&pair.b.copy()?)?);
-            let pair = LoraPair { a: a.as_tensor().clone(), b: b.as_tensor().clone() };
-            adapter.set(layer, projection, pair);
-            vars.push((Adapter::tensor_name(layer, projection, "A"), a));
-            vars.push((Adapter::tensor_name(layer, projection, "B"), b));
-        }
-        Ok(Self { vars, adapter })
+        let weights = Var::from_tensor(&start.flattened()?)?;
+        let adapter = start.over(weights.as_tensor().clone())?;
+        Ok(Self { weights, adapter })
     }
 
     /// A finished copy that later updates don't reach.
     pub fn publish(&self) -> TensorResult<Adapter> {
-        let from = &self.adapter;
-        let mut adapter = Adapter::empty(from.config.clone(), &from.base, from.n_layers());
-        for (layer, projection, pair) in from.pairs() {
-            let (a, b) = (pair.a.copy()?.detach(), pair.b.copy()?.detach());
-            adapter.set(layer, projection, LoraPair { a, b });
-        }
-        Ok(adapter)
+        self.adapter.over(self.weights.as_tensor().copy()?.detach())
     }
 
     /// Number of trainable weights.
     pub fn n_trainable(&self) -> usize {
-        self.vars.iter().map(|(_, v)| v.elem_count()).sum()
+        self.weights.elem_count()
     }
 }

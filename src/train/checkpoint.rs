@@ -75,7 +75,7 @@ pub fn save(
     }
     trainable.adapter.save(&partial)?;
     let path = partial.join("optimizer.safetensors");
-    candle_core::safetensors::save(&optimizer.state(&trainable.vars)?, &path)
+    candle_core::safetensors::save(&optimizer.state()?, &path)
         .map_err(|e| Error::file(&path, e.to_string(), "check that the disk has room"))?;
     let state =
         serde_json::to_string(&standing).map_err(|e| Error::file(&path, e.to_string(), "report this"))?;
@@ -131,7 +131,7 @@ fn load(folder: &Path, model: &ModelConfig, weight_decay: f64) -> Result<Restore
     let path = folder.join("optimizer.safetensors");
     let state =
         candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| damaged(&path, e.to_string()))?;
-    let optimizer = AdamW::restored(&trainable.vars, weight_decay, standing.step, &state)
+    let optimizer = AdamW::restored(&trainable.weights, weight_decay, standing.step, &state)
         .ok_or_else(|| damaged(&path, "the moments don't fit the adapter".to_owned()))?;
     Ok(Restored { standing, trainable, optimizer })
 }

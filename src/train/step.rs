@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::batch::Batch;
-use super::optimizer::{AdamW, UpdateRule, gradients_of};
-use crate::error::Result;
+use super::optimizer::{AdamW, UpdateRule, gradient_of};
+use crate::error::{Error, Result};
 use crate::kernels;
 use crate::model::Adapter;
 use crate::model::decoder::Decoder;
@@ -50,12 +50,12 @@ pub fn train_step(
     let n_own: usize = lesson.batches.iter().map(|b| b.targets.len()).sum();
     let n_supervised = n_own + lesson.replay.as_ref().map_or(0, |b| b.targets.len());
     let mut loss = 0.0;
-    let mut total: Option<Vec<Tensor>> = None;
+    let mut total: Option<Tensor> = None;
     let mut add = |part: &Tensor| -> Result<f64> {
-        let grads = gradients_of(&trainable.vars, &mut part.backward()?)?;
+        let gradient = gradient_of(&trainable.weights, &mut part.backward()?)?;
         total = Some(match total.take() {
-            None => grads,
-            Some(sums) => sums.iter().zip(&grads).map(|(a, b)| a + b).collect::<candle_core::Result<_>>()?,
+            None => gradient,
+            Some(sum) => (sum + gradient)?,
         });
         Ok(f64::from(part.to_scalar::<f32>()?))
     };
@@ -71,7 +71,13 @@ pub fn train_step(
     if let Some((text, weight)) = &lesson.restraint {
         add(&(departure(decoder, adapter, text)? * *weight)?)?;
     }
-    let grad_norm = optimizer.update(&trainable.vars, &total.unwrap_or_default(), rule)?;
+    let Some(gradient) = total else {
+        return Err(Error::refused(
+            "an update without a batch",
+            "this is a fault in lorascope: please report it",
+        ));
+    };
+    let grad_norm = optimizer.update(&trainable.weights, &gradient, rule)?;
     Ok(StepResult { loss: loss * (n_supervised as f64 / n_own.max(1) as f64), grad_norm, log_probs })
 }
 

@@ -1,6 +1,7 @@
 //! What stands in for a real model here?
 
 use candle_core::{Device, Tensor};
+use lorascope::model::adapter::LoraPair;
 use lorascope::model::decoder::Decoder;
 use lorascope::model::lora::{LoraConfig, Projection, TrainableAdapter};
 use lorascope::model::{Adapter, Architecture, LayerWeights, ModelConfig, Weights};
@@ -110,7 +111,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(trainable: TrainableAdapter) -> Self {
-        let optimizer = AdamW::new(&trainable.vars, 0.0);
+        let optimizer = AdamW::new(&trainable.weights, 0.0);
         Self { decoder: decoder(), trainable, optimizer, lr: 1e-2 }
     }
 
@@ -121,8 +122,11 @@ impl Run {
     }
 
     pub(crate) fn values(&self) -> Vec<(String, Vec<f32>)> {
-        let vars = self.trainable.vars.iter();
-        vars.map(|(name, var)| (name.clone(), values(var.as_tensor()))).collect()
+        let of = |(layer, projection, pair): (usize, Projection, &LoraPair)| {
+            [("A", &pair.a), ("B", &pair.b)]
+                .map(|(half, tensor)| (Adapter::tensor_name(layer, projection, half), values(tensor)))
+        };
+        self.trainable.adapter.pairs().flat_map(of).collect()
     }
 }
 

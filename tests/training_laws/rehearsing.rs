@@ -56,7 +56,7 @@ fn restraint_keeps_the_model_near_the_base() {
 fn restraint_alone_changes_nothing_at_the_start() {
     // The fresh adapter is the base, so the divergence and its gradient are nought.
     let mut run = Run::new(fresh(7));
-    run.optimizer = AdamW::new(&run.trainable.vars, 0.0);
+    run.optimizer = AdamW::new(&run.trainable.weights, 0.0);
     let nothing = Lesson { restraint: Some((Batch::pack(&examples(54, 1)), 1.0)), ..Lesson::default() };
     assert!(taught(&mut run, &nothing).grad_norm < 1e-4);
 }

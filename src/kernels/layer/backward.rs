@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Result;
 use rayon::prelude::*;
 
-use super::Fused;
+use super::FusedLayer;
 use super::forward::{Kept, on_all_threads};
 use super::stack::{Backward, StackPlan};
 use crate::kernels::attention::attend_backward;
@@ -21,15 +21,17 @@ struct Task<'a> {
     gradient: &'a mut [f32],
 }
 
-impl Fused {
-    /// The gradients of `x`, if it is wanted, and of the flat vector of LoRA weights.
+impl FusedLayer {
+    /// Writes the gradient of what came in to `dx`, unless that is empty, and that of the layer's own LoRA weights to
+    /// `d_own`.
     pub(super) fn backward(
         &self,
-        (x, flat, dy): (&[f32], &[f32], &[f32]),
+        (flat, dy): (&[f32], &[f32]),
         kept: &Kept,
-        wanted: bool,
-    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
-        let (layer, n) = (&*self.layer, self.n_rows(x));
+        dx: &mut [f32],
+        d_own: &mut [f32],
+    ) -> Result<()> {
+        let (layer, n, x) = (&*self.layer, self.n_rows(&kept.x), &kept.x[..]);
         let of = |(base, plan)| Backward::new(base, plan, flat, self.scaling);
         let [qkv_stack, output_stack, gate_up_stack, down_stack] = on_all_threads(self.stacks()?, of);
         let outputs = layer.stacks().map(|s| s.dims().0);
@@ -77,16 +79,15 @@ impl Fused {
         let mut d_qkv = buffer(outputs[0]);
         attend_backward((&kept.qkv, &kept.attended, &d_attended), &self.shape, &kept.log_sums, &mut d_qkv);
         let mut h_attn = buffer(hidden);
-        let mut dx = if wanted { vec![0.0; x.len()] } else { Vec::new() };
-        let dx_width = if wanted { hidden } else { 0 };
-        let buffers = [(&mut dx[..], dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
+        let dx_width = if dx.is_empty() { 0 } else { hidden };
+        let buffers = [(dx, dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
         each_block(n, buffers, |(rows, [dx, h, u])| {
             let n = rows.len();
             let x = own(x, &rows, hidden);
             let d_qkv = own(&d_qkv, &rows, outputs[0]);
             layer.attn_norm.rows(x, h);
             qkv_stack.thin(d_qkv, n, u);
-            if wanted {
+            if !dx.is_empty() {
                 let mut dh = Buffer::new(n * hidden);
                 qkv_stack.rows(d_qkv, u, n, &mut dh);
                 layer.attn_norm.rows_backward(x, &dh, dx);
@@ -95,9 +96,8 @@ impl Fused {
         });
         let inputs = [&h_attn[..], &kept.attended, &h_ffn, &joined];
         let d_outputs = [&d_qkv[..], &d_middle, &d_gate_up, dy];
-        let mut d_flat = vec![0.0; flat.len()];
         let mut tasks = Vec::new();
-        let mut rest = &mut d_flat[..];
+        let mut rest = d_own;
         for (i, plan) in self.plans.iter().enumerate() {
             let (da, dbs, others) = plan.split(rest);
             rest = others;
@@ -122,7 +122,7 @@ impl Fused {
             let stride = t.right.dims().1;
             Product::new(t.left.t(), t.right).on_one_thread().write(t.gradient, stride);
         });
-        Ok((wanted.then_some(dx), d_flat))
+        Ok(())
     }
 }
 

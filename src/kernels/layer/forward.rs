@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::Fused;
+use super::FusedLayer;
 use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::{LogSums, attend};
 use crate::kernels::blocks::each_block;
@@ -13,6 +13,8 @@ use crate::kernels::packed::Onto;
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
 pub(super) struct Kept {
+    /// What came in (n, hidden).
+    pub(super) x: Buffer,
     /// Queries, keys and values before rotation (n, width).
     pub(super) qkv: Buffer,
     /// Attention's outputs (n, heads · dim).
@@ -26,9 +28,10 @@ pub(super) struct Kept {
     pub(super) thin: [Buffer; 4],
 }
 
-impl Fused {
-    pub(super) fn forward(&self, x: &[f32], flat: &[f32]) -> Result<(Vec<f32>, Kept)> {
-        let (layer, n) = (&*self.layer, self.n_rows(x));
+impl FusedLayer {
+    /// Writes the new rows to `y`.
+    pub(super) fn forward(&self, x: Buffer, flat: &[f32], y: &mut [f32]) -> Result<Kept> {
+        let (layer, n) = (&*self.layer, self.n_rows(&x));
         let of = |(base, plan)| Forward::new(base, plan, flat, self.scaling);
         let [qkv_stack, output_stack, gate_up_stack, down_stack] = on_all_threads(self.stacks()?, of);
         let outputs = layer.stacks().map(|s| s.dims().0);
@@ -36,6 +39,7 @@ impl Fused {
         let buffer = |width: usize| Buffer::new(n * width);
         let widths = self.plans.each_ref().map(StackPlan::width);
         let mut kept = Kept {
+            x,
             qkv: buffer(outputs[0]),
             attended: buffer(layer.output.dims().1),
             log_sums: LogSums::new(),
@@ -43,6 +47,7 @@ impl Fused {
             gate_up: buffer(outputs[2]),
             thin: widths.map(buffer),
         };
+        let x = &kept.x[..];
         let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
         each_block(n, buffers, |(rows, [qkv, thin])| {
@@ -52,9 +57,8 @@ impl Fused {
             qkv_stack.rows(&h, n, (qkv, Onto::Nothing), thin);
         });
         kept.log_sums = attend(&kept.qkv, &self.shape, &mut kept.attended);
-        let mut y = vec![0.0; n * hidden];
         let buffers = [
-            (&mut y[..], hidden),
+            (y, hidden),
             (&mut kept.middle[..], hidden),
             (&mut kept.gate_up[..], outputs[2]),
             (&mut thin_output[..], widths[1]),
@@ -79,7 +83,7 @@ impl Fused {
             y.copy_from_slice(middle);
             down_stack.rows(&joined, n, (y, Onto::Sum), thin_down);
         });
-        Ok((y, kept))
+        Ok(kept)
     }
 }
 

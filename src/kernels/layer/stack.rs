@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
 use super::{FrozenLayer, LayerCorrections};
 use crate::kernels::linear::PackedWeight;
 use crate::kernels::matmul::View;
 use crate::kernels::packed::{Added, Onto, Packed, Rows};
 
-/// Where the corrections of a stack stand in the flat vector of a layer's LoRA weights: first all `A`, one below the
-/// other, then each `B`.
+/// Where the corrections of a stack stand in the flat vector of all LoRA weights: first all `A`, one below the other, then
+/// each `B`.
 #[derive(Debug, Clone)]
 pub(super) struct StackPlan {
     /// Which outputs each correction corrects.
@@ -22,13 +22,13 @@ pub(super) struct StackPlan {
 }
 
 impl StackPlan {
-    /// The four stacks of a layer, and the flat vector.
+    /// The four stacks of a layer. Its weights stand in the flat vector from `n` on, which goes on behind them; `parts` are
+    /// those weights in their order.
     pub(super) fn of_layer(
         layer: &FrozenLayer,
         corrections: &LayerCorrections,
-    ) -> Result<([Self; 4], Tensor)> {
-        let mut at = 0;
-        let mut parts = Vec::new();
+        (n, parts): (&mut usize, &mut Vec<Tensor>),
+    ) -> Result<[Self; 4]> {
         let mut plans = Vec::with_capacity(4);
         for (base, corrections) in layer.stacks().into_iter().zip(corrections) {
             let (d_out, d_in) = base.dims();
@@ -40,17 +40,14 @@ impl StackPlan {
                 }
             }
             let blocks = corrections.iter().map(|c| Ok(c.start..c.start + c.b.dim(0)?));
-            let plan = Self { blocks: blocks.collect::<Result<_>>()?, rank, d_in, at };
-            at += plan.n_values();
+            let plan = Self { blocks: blocks.collect::<Result<_>>()?, rank, d_in, at: *n };
+            *n += plan.n_values();
             plans.push(plan);
-            parts.extend(corrections.iter().map(|c| c.a.flatten_all()).collect::<Result<Vec<_>>>()?);
-            parts.extend(corrections.iter().map(|c| c.b.flatten_all()).collect::<Result<Vec<_>>>()?);
+            parts.extend(corrections.iter().map(|c| c.a.clone()));
+            parts.extend(corrections.iter().map(|c| c.b.clone()));
         }
         let Ok(plans) = <[Self; 4]>::try_from(plans) else { bail!("a layer has four stacks") };
-        // An operator's operand cannot be empty.
-        let none = || Tensor::zeros(1, DType::F32, &Device::Cpu);
-        let flat = if parts.is_empty() { none()? } else { Tensor::cat(&parts, 0)? };
-        Ok((plans, flat))
+        Ok(plans)
     }
 
     /// Values of the thin products of a row, all corrections together.
@@ -58,7 +55,8 @@ impl StackPlan {
         self.blocks.len() * self.rank
     }
 
-    fn n_values(&self) -> usize {
+    /// Values of all its corrections.
+    pub(super) fn n_values(&self) -> usize {
         self.width() * self.d_in + self.blocks.iter().map(|b| b.len() * self.rank).sum::<usize>()
     }
 

@@ -51,7 +51,7 @@ pub fn train(model: &LanguageModel, text: &[u32], shape: TrainShape, runs: &mut 
     let config = checked(model, text, shape)?;
     let decoder = &model.decoder;
     let trainable = TrainableAdapter::fresh(&config.lora, decoder.config(), &model.name, config.seed)?;
-    let mut optimizer = AdamW::new(&trainable.vars, config.weight_decay);
+    let mut optimizer = AdamW::new(&trainable.weights, config.weight_decay);
     let rule = UpdateRule { lr: config.lr, clip: config.clip };
     runs.sample(|run| {
         let batch = supervised(text, run, shape);

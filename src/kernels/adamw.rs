@@ -1,0 +1,102 @@
+//! How does AdamW change weights?
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::cpu::with_values;
+use super::elementwise::{BLOCK, folded, vectorised};
+
+/// What is the same for all weights in an update of `AdamW` (Loshchilov and Hutter 2019), as PyTorch computes it.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWRule {
+    /// The gradient is multiplied by this first.
+    pub scale: f32,
+    /// How much of the first and of the second moment is kept.
+    pub betas: (f32, f32),
+    /// How far a weight goes: the learning rate over `1 - beta1^step`.
+    pub size: f32,
+    /// `sqrt(1 - beta2^step)`
+    pub correction: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// What is left of a weight before it goes: 1 less the learning rate times the decay.
+    pub decay: f32,
+}
+
+/// Updates weights in place, and the first and second moments of their gradient.
+///
+/// # Errors
+/// When the weights are not contiguous float32 on the CPU, or not as many as the moments and the gradient.
+pub fn adamw(
+    weights: &Tensor,
+    gradient: &Tensor,
+    moments: (&mut [f32], &mut [f32]),
+    rule: AdamWRule,
+) -> Result<()> {
+    with_values(gradient, |gradient| {
+        weights.inplace_op1(&Update { gradient, moments: RefCell::new(moments), rule })
+    })
+}
+
+/// The sum of a tensor's squares, in an order that no number of threads changes.
+pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    with_values(tensor, |values| {
+        let blocks: Vec<f64> = values.par_chunks(BLOCK).map(sum_of_squares).collect();
+        Ok(blocks.iter().sum())
+    })
+}
+
+struct Update<'a> {
+    gradient: &'a [f32],
+    moments: RefCell<(&'a mut [f32], &'a mut [f32])>,
+    rule: AdamWRule,
+}
+
+impl InplaceOp1 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (Some((start, end)), CpuStorage::F32(values)) = (layout.contiguous_offsets(), storage) else {
+            bail!("weights that are not contiguous float32")
+        };
+        let (weights, mut moments) = (&mut values[start..end], self.moments.borrow_mut());
+        let (first, second) = &mut *moments;
+        if [self.gradient.len(), first.len(), second.len()] != [weights.len(); 3] {
+            bail!("{} weights, a gradient of {}", weights.len(), self.gradient.len())
+        }
+        let (rule, moments) = (self.rule, first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK)));
+        weights
+            .par_chunks_mut(BLOCK)
+            .zip(self.gradient.par_chunks(BLOCK))
+            .zip(moments)
+            .for_each(|((w, g), (first, second))| update(w, g, first, second, rule));
+        Ok(())
+    }
+}
+
+vectorised! {
+    fn update<'a>(w: &'a mut [f32], g: &'a [f32], m1: &'a mut [f32], m2: &'a mut [f32], rule: AdamWRule) -> () {
+        let (beta1, beta2) = rule.betas;
+        for (((w, &g), m1), m2) in w.iter_mut().zip(g).zip(m1.iter_mut()).zip(m2.iter_mut()) {
+            let g = g * rule.scale;
+            *m1 += (g - *m1) * (1.0 - beta1);
+            *m2 = *m2 * beta2 + g * g * (1.0 - beta2);
+            *w = *w * rule.decay - rule.size * *m1 / (m2.sqrt() / rule.correction + rule.eps);
+        }
+    }
+
+    fn sum_of_squares<'a>(values: &'a [f32]) -> f64 {
+        let mut lanes = [0.0_f64; 16];
+        let (chunks, rest) = values.as_chunks::<16>();
+        for chunk in chunks {
+            for j in 0..16 {
+                lanes[j] += f64::from(chunk[j]) * f64::from(chunk[j]);
+            }
+        }
+        rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() + folded(lanes, |a, b| a + b)
+    }
+}
