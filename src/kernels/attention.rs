@@ -155,19 +155,35 @@ pub(super) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result
     Tensor::cat(&outputs, 0)
 }
 
-/// Puts a block (rows, width) of a task into rows of another width, from `column` on. What it holds for
-/// the common start, before its own rows, is added up there.
-fn scatter(span: Span, block: &[f32], (rows, width): (&mut [f32], usize), column: (usize, usize)) {
-    let (at, block_width) = column;
-    let own = block.len() - span.len * block_width;
-    for (i, values) in block[..own].chunks_exact(block_width).enumerate() {
-        let to = i * width + at;
-        rows[to..to + block_width].iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
+/// Rows that are worth handing to another thread.
+const SHARE: usize = 32;
+
+/// Puts blocks (rows, `n`), one for each task, into rows of another width, on all threads: each from the column on that
+/// `column` says. What a block holds for the common start, before its own rows, is added up there.
+fn scatter(
+    (spans, n_kv_heads): (&[Span], usize),
+    (blocks, n): (&[&[f32]], usize),
+    (rows, width): (&mut [f32], usize),
+    column: impl Fn(usize) -> usize + Sync,
+) {
+    let mut first_of_row = vec![0; rows.len() / width];
+    for (i, span) in spans.iter().enumerate().step_by(n_kv_heads) {
+        first_of_row[span.start..span.start + span.len].fill(i);
     }
-    for (i, values) in block[own..].chunks_exact(block_width).enumerate() {
-        let to = (span.start + i) * width + at;
-        rows[to..to + block_width].copy_from_slice(values);
-    }
+    let put = |(r, (row, &first)): (usize, (&mut [f32], &usize))| {
+        for (span, block) in spans[first..first + n_kv_heads].iter().zip(&blocks[first..]) {
+            let (at, own) = (column(span.kv_head), block.len() / n + r - span.start - span.len);
+            row[at..at + n].copy_from_slice(&block[own * n..(own + 1) * n]);
+        }
+        for (span, block) in spans.iter().zip(blocks).filter(|(span, _)| r < span.n_before) {
+            if block.len() > span.len * n {
+                let sums = &mut row[column(span.kv_head)..][..n];
+                sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
+            }
+        }
+    };
+    let rows = rows.par_chunks_mut(width).zip(&first_of_row).enumerate();
+    rows.with_min_len(SHARE).for_each(put);
 }
 
 /// For each task, the log of the sum of exponentials of each (head of the group, row).
@@ -177,11 +193,10 @@ pub(super) type LogSums = Vec<Vec<f32>>;
 pub(super) fn attend(qkv: &[f32], shape: &AttentionShape, out: &mut [f32]) -> LogSums {
     let tasks = shape.tasks();
     let run = |span: &Span| Task::new(shape, *span, qkv).forward();
-    let (blocks, log_sums): (Vec<_>, Vec<_>) = tasks.par_iter().map(run).unzip();
-    let (q_width, group) = (shape.q_width(), shape.group() * shape.head_dim);
-    for (span, block) in tasks.iter().zip(&blocks) {
-        scatter(*span, block, (out, q_width), (span.kv_head * group, group));
-    }
+    let (blocks, log_sums): (Vec<Vec<f32>>, Vec<_>) = tasks.par_iter().map(run).unzip();
+    let group = shape.group() * shape.head_dim;
+    let blocks: Vec<&[f32]> = blocks.iter().map(Vec::as_slice).collect();
+    scatter((&tasks, shape.n_kv_heads), (&blocks, group), (out, shape.q_width()), |kv_head| kv_head * group);
     log_sums
 }
 
@@ -196,10 +211,13 @@ pub(super) fn attend_backward(
     let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
     let gradients: Vec<[Vec<f32>; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
     let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
-    // The start that all have in common comes first and is written; the others add to it.
-    for (span, [dq, dk, dv]) in tasks.iter().zip(&gradients) {
-        scatter(*span, dq, (d_qkv, width), (span.kv_head * group, group));
-        scatter(*span, dk, (d_qkv, width), (shape.key_column(span.kv_head), dim));
-        scatter(*span, dv, (d_qkv, width), (shape.value_column(span.kv_head), dim));
+    let columns: [(usize, &(dyn Fn(usize) -> usize + Sync)); 3] = [
+        (group, &|kv_head| kv_head * group),
+        (dim, &|kv_head| shape.key_column(kv_head)),
+        (dim, &|kv_head| shape.value_column(kv_head)),
+    ];
+    for (i, (n, column)) in columns.into_iter().enumerate() {
+        let blocks: Vec<&[f32]> = gradients.iter().map(|parts| parts[i].as_slice()).collect();
+        scatter((&tasks, shape.n_kv_heads), (&blocks, n), (d_qkv, width), column);
     }
 }

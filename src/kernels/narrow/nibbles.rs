@@ -156,6 +156,14 @@ mod tests {
         check_vectors(&nibbles(&quantised(21 * 256, 15.0), (21, 256)).unwrap(), 256);
     }
 
+    /// With a matrix unit weights are bfloat16 by the time they are asked for.
+    #[test]
+    fn rounded_weights_are_kept_so_where_weights_are_rounded() {
+        let to_bfloat16 = |v: f32| half::bf16::from_f32(0.013 * ((16.0 * v).floor() - 8.0)).to_f32();
+        let rounded: Vec<f32> = noise(4 * 128).map(to_bfloat16).collect();
+        assert_eq!(nibbles(&rounded, (4, 128)).is_some(), level().rounds());
+    }
+
     #[test]
     fn other_weights_are_not_kept_so() {
         let (mut weight, dims) = (quantised(10 * 128, 15.0), (10, 128));
