@@ -158,28 +158,30 @@ pub(super) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result
 /// Rows that are worth handing to another thread.
 const SHARE: usize = 32;
 
-/// Puts blocks (rows, `n`), one for each task, into rows of another width, on all threads: each from the column on that
-/// `column` says. What a block holds for the common start, before its own rows, is added up there.
+/// Puts blocks (rows, `n`), one for each task, into rows of another width, on all threads: those of the key heads beside each
+/// other, from column `first` on. What a block holds for the common start, before its own rows, is added up there.
 fn scatter(
     (spans, n_kv_heads): (&[Span], usize),
     (blocks, n): (&[&[f32]], usize),
     (rows, width): (&mut [f32], usize),
-    column: impl Fn(usize) -> usize + Sync,
+    first: usize,
 ) {
+    let column = |span: &Span| first + span.kv_head * n;
+    let n_shared = spans.last().map_or(0, |span| span.n_before);
     let mut first_of_row = vec![0; rows.len() / width];
     for (i, span) in spans.iter().enumerate().step_by(n_kv_heads) {
         first_of_row[span.start..span.start + span.len].fill(i);
     }
     let put = |(r, (row, &first)): (usize, (&mut [f32], &usize))| {
         for (span, block) in spans[first..first + n_kv_heads].iter().zip(&blocks[first..]) {
-            let (at, own) = (column(span.kv_head), block.len() / n + r - span.start - span.len);
+            let (at, own) = (column(span), block.len() / n + r - span.start - span.len);
             row[at..at + n].copy_from_slice(&block[own * n..(own + 1) * n]);
         }
-        for (span, block) in spans.iter().zip(blocks).filter(|(span, _)| r < span.n_before) {
-            if block.len() > span.len * n {
-                let sums = &mut row[column(span.kv_head)..][..n];
-                sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
-            }
+        // The common start comes first.
+        let others = spans.iter().zip(blocks).skip(if r < n_shared { n_kv_heads } else { spans.len() });
+        for (span, block) in others.filter(|(span, block)| block.len() > span.len * n) {
+            let sums = &mut row[column(span)..][..n];
+            sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
         }
     };
     let rows = rows.par_chunks_mut(width).zip(&first_of_row).enumerate();
@@ -196,7 +198,7 @@ pub(super) fn attend(qkv: &[f32], shape: &AttentionShape, out: &mut [f32]) -> Lo
     let (blocks, log_sums): (Vec<Vec<f32>>, Vec<_>) = tasks.par_iter().map(run).unzip();
     let group = shape.group() * shape.head_dim;
     let blocks: Vec<&[f32]> = blocks.iter().map(Vec::as_slice).collect();
-    scatter((&tasks, shape.n_kv_heads), (&blocks, group), (out, shape.q_width()), |kv_head| kv_head * group);
+    scatter((&tasks, shape.n_kv_heads), (&blocks, group), (out, shape.q_width()), 0);
     log_sums
 }
 
@@ -211,13 +213,9 @@ pub(super) fn attend_backward(
     let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
     let gradients: Vec<[Vec<f32>; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
     let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
-    let columns: [(usize, &(dyn Fn(usize) -> usize + Sync)); 3] = [
-        (group, &|kv_head| kv_head * group),
-        (dim, &|kv_head| shape.key_column(kv_head)),
-        (dim, &|kv_head| shape.value_column(kv_head)),
-    ];
-    for (i, (n, column)) in columns.into_iter().enumerate() {
+    let columns = [(group, 0), (dim, shape.key_column(0)), (dim, shape.value_column(0))];
+    for (i, (n, first)) in columns.into_iter().enumerate() {
         let blocks: Vec<&[f32]> = gradients.iter().map(|parts| parts[i].as_slice()).collect();
-        scatter((&tasks, shape.n_kv_heads), (&blocks, n), (d_qkv, width), column);
+        scatter((&tasks, shape.n_kv_heads), (&blocks, n), (d_qkv, width), first);
     }
 }

@@ -1,8 +1,9 @@
 //! How do whole decoder layers run, forward and backward?
 //!
-//! All layers are one operator, so nothing stands between them. Everything but attention looks at one row at a time, so a block of rows goes through norm,
-//! projections and MLP on one thread, in its cache; threads meet twice a layer each way. Kept for the backward pass
-//! are the results of the projections; norms and the MLP's inner values are computed again.
+//! All layers are one operator, so nothing stands between them. Everything but attention looks at one row at a time, so
+//! a block of rows goes through norm, projections and MLP on one thread, in its cache; apart from attention threads meet
+//! twice a layer each way. Kept for the backward pass are each layer's input and the results of its projections; norms
+//! and the MLP's inner values are computed again.
 
 mod answer;
 mod backward;
@@ -66,13 +67,22 @@ pub struct Corrections<'a> {
     /// What all are multiplied by.
     pub scaling: f64,
     /// Their weights in one vector, of which they are views, where they stand so: layer by layer, stack by stack, first
-    /// every `A`, then every `B`. It then gets the gradients at no cost.
+    /// every `A`, then every `B`. It then gets their gradients as one.
     pub flat: Option<&'a Tensor>,
 }
 
 impl Corrections<'_> {
     fn of_layer(&self, layer: usize) -> LayerCorrections<'_> {
         self.layers.get(layer).cloned().unwrap_or_default()
+    }
+
+    fn in_one_vector(&self) -> Result<Tensor> {
+        let of_stack = |stack: &Vec<Correction>| {
+            let (a, b) = (stack.iter().map(|c| c.a.flatten_all()), stack.iter().map(|c| c.b.flatten_all()));
+            a.chain(b).collect::<Vec<_>>()
+        };
+        let parts = self.layers.iter().flatten().flat_map(of_stack).collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&parts, 0)
     }
 }
 
@@ -90,16 +100,18 @@ pub fn decoder_layers(
     if layers.is_empty() || layers.iter().any(|l| l.packed().is_none()) || !is_fast(&operands) {
         return decoder_layers_portable(x, layers, lora, shape);
     }
-    let (mut plans, mut parts, mut n) = (Vec::with_capacity(layers.len()), Vec::new(), 0);
+    let (mut plans, mut n) = (Vec::with_capacity(layers.len()), 0);
     for (i, layer) in layers.iter().enumerate() {
-        plans.push(StackPlan::of_layer(layer, &lora.of_layer(i), (&mut n, &mut parts))?);
+        let own = StackPlan::of_layer(layer, &lora.of_layer(i), n)?;
+        n += own.iter().map(StackPlan::n_values).sum::<usize>();
+        plans.push(own);
     }
     let flat = match lora.flat {
         Some(flat) if flat.elem_count() == n => flat.clone(),
         Some(flat) => bail!("{n} weights of LoRA in a vector of {}", flat.elem_count()),
         // An operator's operand cannot be empty.
-        None if parts.is_empty() => Tensor::zeros(1, DType::F32, x.device())?,
-        None => Tensor::cat(&parts.iter().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?, 0)?,
+        None if n == 0 => Tensor::zeros(1, DType::F32, x.device())?,
+        None => lora.in_one_vector()?,
     };
     let keeps = x.track_op() || flat.track_op();
     let fused = |(layer, plans): (&Arc<FrozenLayer>, _)| {

@@ -114,6 +114,11 @@ fn swiglu_keeps_the_laws() {
 
 /// A layer of hidden size 40, with 6 query heads and 2 key heads of width 8, and an MLP of width 56.
 fn layer() -> Arc<FrozenLayer> {
+    another_layer(0)
+}
+
+fn another_layer(which: u32) -> Arc<FrozenLayer> {
+    let noise = |dims, seed| noise(dims, seed + 100 * which);
     let linear =
         |(d_out, d_in), seed| FrozenLinear::new(&(noise((d_out, d_in), seed) * 0.3).unwrap()).unwrap();
     let norm = |seed| RmsNorm::new(&noise((1, 40), seed).flatten_all().unwrap(), 1e-5).unwrap();
@@ -148,6 +153,7 @@ fn a_decoder_layer_keeps_the_laws() {
         (&ALL[..], 3, vec![1, 9, 4]),
         (&ALL[..1], 0, vec![7, 2]),
         (&ALL[2..5], 0, vec![70, 131]),
+        (&ALL[..], 66, vec![67, 5]),
     ];
     for (corrected, n_shared, lengths) in cases {
         let (n, shape) = (n_shared + lengths.iter().sum::<usize>(), sharing(n_shared, &lengths));
@@ -168,7 +174,7 @@ fn a_decoder_layer_keeps_the_laws() {
                 decoder_layers_portable(t[0], layers, &lora, &shape)
             }
         };
-        check("decoder_layer", &|t| run(t, true), &|t| run(t, false), &inputs);
+        check("decoder_layers", &|t| run(t, true), &|t| run(t, false), &inputs);
     }
 }
 
@@ -186,7 +192,7 @@ fn a_layer_without_corrections_passes_the_gradient_on() {
 /// Three layers, corrected differently, one not at all; their weights are views of one vector.
 #[test]
 fn layers_on_top_of_each_other_keep_the_laws() {
-    let (layers, shape) = ([layer(), layer(), layer()], sharing(2, &[3, 6]));
+    let (layers, shape) = ([0, 1, 2].map(another_layer), sharing(2, &[3, 6]));
     let corrected = [&ALL[..], &[], &ALL[1..5]];
     let n: usize =
         corrected.iter().flat_map(|c| c.iter()).map(|(.., (d_out, d_in))| 3 * (d_out + d_in)).sum();

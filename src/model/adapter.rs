@@ -78,19 +78,36 @@ impl Adapter {
     }
 
     /// An adapter of the same shape whose weights are views of a vector, in that order.
+    ///
+    /// # Errors
+    /// When the vector has another length than all weights together.
     pub fn over(&self, flat: Tensor) -> TensorResult<Self> {
         let mut over = self.clone();
-        let mut at = 0;
-        for (layer, projection, half) in self.in_order() {
-            let old = half.of(&self.layers[layer][&projection]);
-            let view = flat.narrow(0, at, old.elem_count())?.reshape(old.shape())?;
-            at += old.elem_count();
-            if let Some(pair) = over.layers[layer].get_mut(&projection) {
-                match half {
-                    Half::A => pair.a = view,
-                    Half::B => pair.b = view,
+        let size = |(layer, projection, half): &(usize, Projection, Half)| {
+            half.of(&self.layers[*layer][projection]).elem_count()
+        };
+        let order = self.in_order();
+        let mut start = 0;
+        for own in order.chunk_by(|a, b| a.0 == b.0) {
+            // By way of the layer: the gradient of a view is as large as what it is a view of.
+            let n = own.iter().map(size).sum();
+            let (layer_values, mut at) = (flat.narrow(0, start, n)?, 0);
+            start += n;
+            for part in own {
+                let (layer, projection, half) = *part;
+                let shape = half.of(&self.layers[layer][&projection]).shape();
+                let view = layer_values.narrow(0, at, size(part))?.reshape(shape)?;
+                at += size(part);
+                if let Some(pair) = over.layers[layer].get_mut(&projection) {
+                    match half {
+                        Half::A => pair.a = view,
+                        Half::B => pair.b = view,
+                    }
                 }
             }
+        }
+        if start != flat.elem_count() {
+            candle_core::bail!("{} values for an adapter of {start}", flat.elem_count());
         }
         over.flat = Some(flat);
         Ok(over)

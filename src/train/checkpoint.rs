@@ -131,7 +131,12 @@ fn load(folder: &Path, model: &ModelConfig, weight_decay: f64) -> Result<Restore
     let path = folder.join("optimizer.safetensors");
     let state =
         candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| damaged(&path, e.to_string()))?;
-    let optimizer = AdamW::restored(&trainable.weights, weight_decay, standing.step, &state)
-        .ok_or_else(|| damaged(&path, "the moments don't fit the adapter".to_owned()))?;
+    let optimizer =
+        AdamW::restored(&trainable.weights, weight_decay, standing.step, &state).ok_or_else(|| {
+            damaged(
+                &path,
+                "the moments don't fit the adapter; another version may have written them".to_owned(),
+            )
+        })?;
     Ok(Restored { standing, trainable, optimizer })
 }

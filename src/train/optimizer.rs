@@ -60,7 +60,7 @@ impl AdamW {
         let step = i32::try_from(self.step).unwrap_or(i32::MAX);
         let rule = AdamWRule {
             scale: scale as f32,
-            betas: (BETA1 as f32, BETA2 as f32),
+            betas: [BETA1, BETA2].map(|beta| (beta as f32, (1.0 - beta) as f32)),
             size: (rule.lr / (1.0 - BETA1.powi(step))) as f32,
             correction: (1.0 - BETA2.powi(step)).sqrt() as f32,
             eps: EPS as f32,

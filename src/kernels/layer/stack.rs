@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 
 use super::{FrozenLayer, LayerCorrections};
 use crate::kernels::linear::PackedWeight;
@@ -22,12 +22,11 @@ pub(super) struct StackPlan {
 }
 
 impl StackPlan {
-    /// The four stacks of a layer. Its weights stand in the flat vector from `n` on, which goes on behind them; `parts` are
-    /// those weights in their order.
+    /// The four stacks of a layer, whose weights stand in the flat vector from `at` on.
     pub(super) fn of_layer(
         layer: &FrozenLayer,
         corrections: &LayerCorrections,
-        (n, parts): (&mut usize, &mut Vec<Tensor>),
+        mut at: usize,
     ) -> Result<[Self; 4]> {
         let mut plans = Vec::with_capacity(4);
         for (base, corrections) in layer.stacks().into_iter().zip(corrections) {
@@ -40,11 +39,9 @@ impl StackPlan {
                 }
             }
             let blocks = corrections.iter().map(|c| Ok(c.start..c.start + c.b.dim(0)?));
-            let plan = Self { blocks: blocks.collect::<Result<_>>()?, rank, d_in, at: *n };
-            *n += plan.n_values();
+            let plan = Self { blocks: blocks.collect::<Result<_>>()?, rank, d_in, at };
+            at += plan.n_values();
             plans.push(plan);
-            parts.extend(corrections.iter().map(|c| c.a.clone()));
-            parts.extend(corrections.iter().map(|c| c.b.clone()));
         }
         let Ok(plans) = <[Self; 4]>::try_from(plans) else { bail!("a layer has four stacks") };
         Ok(plans)
