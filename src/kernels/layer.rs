@@ -62,7 +62,7 @@ pub type LayerCorrections<'a> = [Vec<Correction<'a>>; 4];
 /// What LoRA adds to the layers of a model.
 #[derive(Debug, Clone, Default)]
 pub struct Corrections<'a> {
-    /// Those of each layer, from the first on; layers beyond have none.
+    /// Those of each layer; empty where no layer has any.
     pub layers: Vec<LayerCorrections<'a>>,
     /// What all are multiplied by.
     pub scaling: f64,

@@ -30,11 +30,21 @@ enum Half {
     B,
 }
 
-impl Half {
-    fn of(self, pair: &LoraPair) -> &Tensor {
-        match self {
-            Self::A => &pair.a,
-            Self::B => &pair.b,
+/// A layer, a projection of it, and which of its two tensors.
+type Place = (usize, Projection, Half);
+
+impl LoraPair {
+    fn half(&self, half: Half) -> &Tensor {
+        match half {
+            Half::A => &self.a,
+            Half::B => &self.b,
+        }
+    }
+
+    fn half_mut(&mut self, half: Half) -> &mut Tensor {
+        match half {
+            Half::A => &mut self.a,
+            Half::B => &mut self.b,
         }
     }
 }
@@ -71,10 +81,8 @@ impl Adapter {
 
     /// A copy of all weights in one vector, in that order.
     pub fn flattened(&self) -> TensorResult<Tensor> {
-        let part = |(layer, projection, half): (usize, Projection, Half)| {
-            half.of(&self.layers[layer][&projection]).flatten_all()
-        };
-        Tensor::cat(&self.in_order().into_iter().map(part).collect::<TensorResult<Vec<_>>>()?, 0)
+        let parts = self.in_order().into_iter().map(|place| self.tensor(place).flatten_all());
+        Tensor::cat(&parts.collect::<TensorResult<Vec<_>>>()?, 0)
     }
 
     /// An adapter of the same shape whose weights are views of a vector, in that order.
@@ -82,27 +90,18 @@ impl Adapter {
     /// # Errors
     /// When the vector has another length than all weights together.
     pub fn over(&self, flat: Tensor) -> TensorResult<Self> {
-        let mut over = self.clone();
-        let size = |(layer, projection, half): &(usize, Projection, Half)| {
-            half.of(&self.layers[*layer][projection]).elem_count()
-        };
-        let order = self.in_order();
-        let mut start = 0;
-        for own in order.chunk_by(|a, b| a.0 == b.0) {
+        let (mut over, mut start) = (self.clone(), 0);
+        for places in self.in_order().chunk_by(|a, b| a.0 == b.0) {
             // By way of the layer: the gradient of a view is as large as what it is a view of.
-            let n = own.iter().map(size).sum();
+            let n = places.iter().map(|place| self.tensor(*place).elem_count()).sum();
             let (layer_values, mut at) = (flat.narrow(0, start, n)?, 0);
             start += n;
-            for part in own {
-                let (layer, projection, half) = *part;
-                let shape = half.of(&self.layers[layer][&projection]).shape();
-                let view = layer_values.narrow(0, at, size(part))?.reshape(shape)?;
-                at += size(part);
+            for &(layer, projection, half) in places {
+                let old = self.tensor((layer, projection, half));
+                let view = layer_values.narrow(0, at, old.elem_count())?.reshape(old.shape())?;
+                at += old.elem_count();
                 if let Some(pair) = over.layers[layer].get_mut(&projection) {
-                    match half {
-                        Half::A => pair.a = view,
-                        Half::B => pair.b = view,
-                    }
+                    *pair.half_mut(half) = view;
                 }
             }
         }
@@ -113,8 +112,12 @@ impl Adapter {
         Ok(over)
     }
 
-    /// Its tensors in the order of [`Adapter::flat`].
-    fn in_order(&self) -> Vec<(usize, Projection, Half)> {
+    fn tensor(&self, (layer, projection, half): Place) -> &Tensor {
+        self.layers[layer][&projection].half(half)
+    }
+
+    /// Where its tensors are, in the order of [`Adapter::flat`].
+    fn in_order(&self) -> Vec<Place> {
         let mut order = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
             for stack in Projection::STACKS {
