@@ -24,6 +24,8 @@ mod packed;
 mod peak;
 mod rope;
 mod rounding;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub use adamw::{AdamWRule, adamw, squared_norm};
 pub use attention::{AttentionShape, CachedKeys};

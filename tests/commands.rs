@@ -284,7 +284,10 @@ fn the_doctor_says_as_one_object_what_there_is() {
     assert_eq!(of("data")["values"]["writable"], true);
     assert_eq!(of("settings")["values"]["found"], false);
     assert_eq!(of("terminal")["state"], "note");
-    assert!(["amx", "avx512", "avx2", "simd"].contains(&of("kernels")["values"]["level"].as_str().unwrap()));
+    assert!(
+        ["amx", "vnni", "avx512", "avx2", "simd"]
+            .contains(&of("kernels")["values"]["level"].as_str().unwrap())
+    );
     assert!(checks.iter().all(|check| check["state"] == "ok" || check["remedy"].is_string()), "{json:#}");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "it leaves nothing behind");
 }

@@ -16,6 +16,8 @@ pub enum Level {
     Avx2,
     /// All in float32 with AVX-512.
     Avx512,
+    /// The same, but for what `Avx2` does in other numbers: AVX-512 with VNNI does it so, too.
+    Vnni,
     /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; cached keys and values in half floats; all
     /// else with AVX-512.
     Amx,
@@ -29,20 +31,21 @@ impl Level {
             Self::Simd => "simd",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Vnni => "vnni",
             Self::Amx => "amx",
         }
     }
 
     /// The level of that name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Portable, Self::Simd, Self::Avx2, Self::Avx512, Self::Amx]
+        [Self::Portable, Self::Simd, Self::Avx2, Self::Avx512, Self::Vnni, Self::Amx]
             .into_iter()
             .find(|level| level.name() == name)
     }
 
     /// Whether products with frozen weights are formed of rounded values, and an answer's keys and values kept so.
     pub fn rounds(self) -> bool {
-        matches!(self, Self::Avx2 | Self::Amx)
+        matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
     }
 }
 
@@ -69,6 +72,8 @@ pub fn choose_float32() {
 fn detected() -> Level {
     if super::amx::is_available() {
         Level::Amx
+    } else if super::vnni::is_there() {
+        Level::Vnni
     } else if std::arch::is_x86_feature_detected!("avx512f") {
         Level::Avx512
     } else if pulp::x86::V3::try_new().is_some() {

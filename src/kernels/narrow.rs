@@ -10,6 +10,8 @@ mod left;
 mod nibbles;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use bytes::Bytes;
 use half::f16;
@@ -21,6 +23,11 @@ use rayon::prelude::*;
 use super::blocks::by_rows;
 use super::cpu::dispatch;
 use super::elementwise::folded;
+#[cfg(target_arch = "x86_64")]
+use super::{
+    cpu::{Level, level},
+    vnni,
+};
 
 /// Values that share a scale.
 const BLOCK: usize = 32;
@@ -83,6 +90,10 @@ trait Form: Copy + Default + Send + Sync {
     /// [`few_rows`] with what [`vectors::are_there`] asks for.
     #[cfg(target_arch = "x86_64")]
     const WITH_VECTORS: vectors::FewRows<Self>;
+
+    /// [`few_rows`] with what [`vnni::is_there`] asks for.
+    #[cfg(target_arch = "x86_64")]
+    const WITH_WIDE_VECTORS: vectors::FewRows<Self>;
 }
 
 /// [`BLOCK`] values of [`SIDE`] outputs; scales and offsets as bits of half floats.
@@ -216,14 +227,24 @@ fn ends_of(values: &[f32; BLOCK]) -> (f32, f32) {
 /// Each output's weights times all rows: (outputs, n).
 fn few_rows<F: Form>(rows: &[&[Left]], blocks: &[Block<F>], sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if vectors::are_there() {
+    if let Some(few_rows) = compiled::<F>() {
         // SAFETY: the machine has what the function is compiled for.
         #[allow(unsafe_code)]
         unsafe {
-            return F::WITH_VECTORS(rows, blocks, sums);
+            return few_rows(rows, blocks, sums);
         }
     }
     each_group((rows, blocks, sums), plain::<F, 1>, plain::<F, 2>);
+}
+
+/// [`few_rows`] for the widest vectors that the level allows and the machine has.
+#[cfg(target_arch = "x86_64")]
+fn compiled<F: Form>() -> Option<vectors::FewRows<F>> {
+    if level() >= Level::Avx512 && vnni::is_there() {
+        Some(F::WITH_WIDE_VECTORS)
+    } else {
+        vectors::are_there().then_some(F::WITH_VECTORS)
+    }
 }
 
 /// Each group of outputs, two rows together, or one that is left: (outputs, n).
@@ -303,7 +324,7 @@ mod tests {
         rows
     }
 
-    /// For one row to three, AVX2 must write what the plain loop does.
+    /// For one row to three, vectors must write what the plain loop does.
     pub(super) fn check_vectors<F: Form>(weight: &Weight<F>, d_in: usize) {
         let left = Left::rows(&noise(3 * d_in).collect::<Vec<_>>());
         let rows: Vec<&[Left]> = left.chunks_exact(d_in / BLOCK).collect();

@@ -28,7 +28,7 @@ pub(super) const FEW_ROWS: usize = 48;
 pub(super) enum Packed {
     /// In float32.
     Panels(Panels),
-    /// In whole numbers of 13 bits, for AVX2.
+    /// In whole numbers of 13 bits, for AVX2 and for AVX-512 with VNNI.
     Shorts(Shorts),
     /// In bfloat16, for a matrix unit.
     Tiles(Tiles),
@@ -75,7 +75,10 @@ struct Task<'a> {
 impl Packed {
     /// Packs a frozen weight (depth, width): where there is no unit for bfloat16, it may be rounded for a faster one.
     pub(super) fn frozen(from: View) -> Self {
-        if level() == Level::Avx2 { Self::Shorts(Shorts::new(from)) } else { Self::new(from) }
+        match level() {
+            Level::Avx2 | Level::Vnni => Self::Shorts(Shorts::new(from)),
+            _ => Self::new(from),
+        }
     }
 
     /// Packs a matrix (depth, width).
@@ -105,7 +108,7 @@ impl Packed {
     fn panel_width(&self) -> usize {
         match self {
             Self::Panels(panels) => panels.panel_width(),
-            Self::Shorts(_) => shorts::PANEL,
+            Self::Shorts(shorts) => shorts.panel_width(),
             Self::Tiles(_) => tiles::PANEL,
         }
     }

@@ -17,7 +17,7 @@ use super::*;
 fn rounding() -> f32 {
     match level() {
         Level::Amx => 0.02,
-        Level::Avx2 => 0.002,
+        Level::Avx2 | Level::Vnni => 0.002,
         _ => 0.0,
     }
 }

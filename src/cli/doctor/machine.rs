@@ -64,7 +64,7 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
             None => Check::note(
                 "kernels",
                 format!("{}; LORASCOPE_KERNELS is `{name}`, which says nothing", level.name()),
-                "unset it, or set it to portable, simd, avx2, avx512 or amx",
+                "unset it, or set it to portable, simd, avx2, avx512, vnni or amx",
             ),
         },
         None if cfg!(debug_assertions) => {
@@ -78,6 +78,10 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
         None if level == Level::Avx2 => Check::ok(
             "kernels",
             "avx2: products in 13 bits, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=simd for float32 alone)",
+        ),
+        None if level == Level::Vnni => Check::ok(
+            "kernels",
+            "vnni: products in 13 bits, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=avx512 for float32 alone)",
         ),
         None => Check::ok(
             "kernels",

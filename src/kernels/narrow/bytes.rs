@@ -15,6 +15,8 @@ impl Form for Bytes {
     const LARGEST: f32 = 255.0;
     #[cfg(target_arch = "x86_64")]
     const WITH_VECTORS: super::vectors::FewRows<Self> = vectors::few_rows;
+    #[cfg(target_arch = "x86_64")]
+    const WITH_WIDE_VECTORS: super::vectors::FewRows<Self> = vectors::few_rows_wide;
 
     /// Under which the value that is off most is off by least: from the smallest to the largest in 255 steps, or with nought
     /// on the grid and 127 steps up to the largest size.
@@ -54,7 +56,7 @@ fn off_by(values: &[f32; BLOCK], grid: Grid) -> f32 {
     folded(off, |a, b| if b > a { b } else { a })
 }
 
-/// The same with AVX2.
+/// The same with AVX2, and with AVX-512.
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     #[allow(clippy::wildcard_imports, reason = "the names say where they come from")]
@@ -63,7 +65,7 @@ mod vectors {
     use pulp::bytemuck::cast;
 
     use super::super::vectors::each_group;
-    use super::super::{Block, Left};
+    use super::super::{Block, Left, wide};
     use super::Bytes;
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -74,6 +76,13 @@ mod vectors {
                 [_mm256_cvtepu8_epi16(a), _mm256_cvtepu8_epi16(b)]
             };
             [pair(0), pair(1), pair(2), pair(3)]
+        });
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,fma")]
+    pub(super) fn few_rows_wide(rows: &[&[Left]], blocks: &[Block<Bytes>], sums: &mut [f32]) {
+        wide::each_group((rows, blocks, sums), |values, quarter| {
+            std::array::from_fn(|p| _mm512_cvtepu8_epi16(cast(values.0[4 * quarter + p])))
         });
     }
 }

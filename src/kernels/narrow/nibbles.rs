@@ -27,6 +27,8 @@ impl Form for Nibbles {
     const LARGEST: f32 = STEPS as f32;
     #[cfg(target_arch = "x86_64")]
     const WITH_VECTORS: super::vectors::FewRows<Self> = vectors::few_rows;
+    #[cfg(target_arch = "x86_64")]
+    const WITH_WIDE_VECTORS: super::vectors::FewRows<Self> = vectors::few_rows_wide;
 
     /// Under which all values are whole.
     #[inline(always)]
@@ -81,7 +83,7 @@ impl Form for Nibbles {
     }
 }
 
-/// The same with AVX2.
+/// The same with AVX2, and with AVX-512.
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     #[allow(clippy::wildcard_imports, reason = "the names say where they come from")]
@@ -90,7 +92,7 @@ mod vectors {
     use pulp::bytemuck::cast;
 
     use super::super::vectors::each_group;
-    use super::super::{Block, Left};
+    use super::super::{Block, Left, wide};
     use super::Nibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -104,6 +106,20 @@ mod vectors {
                 [and(_mm256_srli_epi16::<4>(a)), and(_mm256_srli_epi16::<4>(b))],
                 [and(_mm256_srli_epi16::<8>(a)), and(_mm256_srli_epi16::<8>(b))],
                 [_mm256_srli_epi16::<12>(a), _mm256_srli_epi16::<12>(b)],
+            ]
+        });
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,fma")]
+    pub(super) fn few_rows_wide(rows: &[&[Left]], blocks: &[Block<Nibbles>], sums: &mut [f32]) {
+        let low = _mm512_set1_epi16(15);
+        wide::each_group((rows, blocks, sums), |values, quarter| {
+            let bits: __m512i = cast([values.0[2 * quarter], values.0[2 * quarter + 1]]);
+            [
+                _mm512_and_si512(bits, low),
+                _mm512_and_si512(_mm512_srli_epi16::<4>(bits), low),
+                _mm512_and_si512(_mm512_srli_epi16::<8>(bits), low),
+                _mm512_srli_epi16::<12>(bits),
             ]
         });
     }

@@ -50,7 +50,7 @@ fn tile() -> (usize, usize) {
 }
 
 /// Rows of a tile of three registers.
-const MANY: usize = 9;
+pub(super) const MANY: usize = 9;
 /// Rows of a tile of two registers.
 pub(super) const FEW: usize = 6;
 

@@ -2,8 +2,9 @@
 //!
 //! Block floating point: of 128 values of a column, one below the other, the largest becomes 4,095 or its negative and the
 //! others the nearest whole numbers, with a scale for each block. Rows on the left are rounded so when they are
-//! multiplied. AVX2 then forms 16 products where it forms 8 in float32. A value is off by an 8,190th of its block's
-//! largest at most (in bfloat16, by a 512th of itself); sums are exact within a block and float32 beyond.
+//! multiplied. AVX2 then forms 16 products where it forms 8 in float32, AVX-512 32 where it forms 16. A value is off by an
+//! 8,190th of its block's largest at most (in bfloat16, by a 512th of itself); sums are exact within a block and float32
+//! beyond.
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;
@@ -17,35 +18,42 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::elementwise::{ROUND, vectorised};
 use crate::kernels::matmul::View;
 #[cfg(target_arch = "x86_64")]
+use crate::kernels::{
+    cpu::{Level, level},
+    vnni,
+};
+#[cfg(target_arch = "x86_64")]
 use vectors::run;
 
 /// Values that share a scale.
 const BLOCK: usize = 128;
-/// Lines of a block.
-const LINES: usize = BLOCK / 2;
+/// Pairs of a block.
+const PAIRS: usize = BLOCK / 2;
 /// What the largest value of a block becomes: `BLOCK · LARGEST²` is less than 2³¹.
 const LARGEST: f32 = 4_095.0;
 /// Blocks whose largest value is below are nought.
 const NOUGHT: f32 = 1e-30;
-/// Columns of a panel: two registers of AVX2.
-pub(super) const PANEL: usize = 16;
+/// Columns of a line: a register of AVX-512, two of AVX2.
+const COLUMNS: usize = 16;
 /// Blocks multiplied at one go, at most: what is read of the panel and of the rows stays in the first cache.
 const BLOCKS: usize = 6;
 
-/// Two rows of a panel: the two values of a column beside each other.
+/// Two rows of some columns: the two values of a column beside each other.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([i16; 2 * PANEL]);
+struct Line([i16; 2 * COLUMNS]);
 
 /// A matrix (depth, width) in whole numbers, to multiply by from the right.
 #[derive(Debug)]
 pub(in crate::kernels) struct Shorts {
-    /// Panel by panel. The last panel and the last line of each are filled up with zeros.
+    /// Panel by panel, pair of rows by pair of rows, line by line. The last panel and the last pair are filled up with zeros.
     lines: Vec<Line>,
-    /// Of each block, panel by panel.
-    scales: Vec<[f32; PANEL]>,
+    /// Panel by panel, block by block, line by line.
+    scales: Vec<[f32; COLUMNS]>,
     depth: usize,
     width: usize,
+    /// Lines beside each other in a panel.
+    beside: usize,
 }
 
 /// Rows on the left, rounded: (n, depth).
@@ -67,8 +75,10 @@ impl Shorts {
     /// The transpose (width, depth), packed too.
     pub(super) fn transposed(&self) -> Self {
         Self::with((self.width, self.depth), |row, to| {
-            for (panel, to) in to.chunks_mut(PANEL).enumerate() {
-                let (line, scales) = (self.lines(panel)[row / 2].0, self.scales(panel)[row / BLOCK]);
+            for (columns, to) in to.chunks_mut(COLUMNS).enumerate() {
+                let (panel, line, _) = self.place(columns * COLUMNS);
+                let scales = &self.scales(panel)[row / BLOCK * self.beside + line];
+                let line = &self.lines(panel)[row / 2 * self.beside + line].0;
                 for (i, to) in to.iter_mut().enumerate() {
                     *to = f32::from(line[2 * i + row % 2]) * scales[i];
                 }
@@ -78,24 +88,37 @@ impl Shorts {
 
     /// `fill` gets a column's number and room for its values.
     fn with((depth, width): (usize, usize), fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
-        let (n_lines, n_blocks, n_panels) = (n_lines(depth), n_blocks(depth), width.div_ceil(PANEL));
-        let mut lines = vec![Line([0; 2 * PANEL]); n_panels * n_lines];
-        let mut scales = vec![[0.0; PANEL]; n_panels * n_blocks];
-        let panels = lines.par_chunks_mut(n_lines.max(1)).zip(scales.par_chunks_mut(n_blocks.max(1)));
+        let beside = lines_beside();
+        let (n_pairs, n_blocks, n_panels) =
+            (n_pairs(depth), n_blocks(depth), width.div_ceil(beside * COLUMNS));
+        let mut lines = vec![Line([0; 2 * COLUMNS]); n_panels * n_pairs * beside];
+        let mut scales = vec![[0.0; COLUMNS]; n_panels * n_blocks * beside];
+        let panels = lines
+            .par_chunks_mut((n_pairs * beside).max(1))
+            .zip(scales.par_chunks_mut((n_blocks * beside).max(1)));
         panels.enumerate().for_each_init(
-            || (vec![0.0; depth], vec![0; 2 * n_lines], vec![0.0; n_blocks]),
+            || (vec![0.0; depth], vec![0; 2 * n_pairs], vec![0.0; n_blocks]),
             |(values, rounded, own), (panel, (lines, scales))| {
-                for (i, column) in (panel * PANEL..width).take(PANEL).enumerate() {
+                let n_columns = beside * COLUMNS;
+                for (i, column) in (panel * n_columns..width).take(n_columns).enumerate() {
                     fill(column, values);
                     round(values, rounded, own);
-                    for (line, pair) in lines.iter_mut().zip(rounded.as_chunks::<2>().0) {
+                    let (at, i) = (i / COLUMNS, i % COLUMNS);
+                    let lines = lines[at..].iter_mut().step_by(beside);
+                    for (line, pair) in lines.zip(rounded.as_chunks::<2>().0) {
                         line.0[2 * i..2 * i + 2].copy_from_slice(pair);
                     }
-                    scales.iter_mut().zip(&*own).for_each(|(scales, scale)| scales[i] = *scale);
+                    let scales = scales[at..].iter_mut().step_by(beside);
+                    scales.zip(&*own).for_each(|(scales, scale)| scales[i] = *scale);
                 }
             },
         );
-        Self { lines, scales, depth, width }
+        Self { lines, scales, depth, width, beside }
+    }
+
+    /// Columns of a panel.
+    pub(super) fn panel_width(&self) -> usize {
+        self.beside * COLUMNS
     }
 
     /// (depth, width).
@@ -109,35 +132,42 @@ impl Shorts {
 
     /// One value.
     pub(super) fn at(&self, row: usize, col: usize) -> f32 {
-        let (panel, col) = (col / PANEL, col % PANEL);
-        f32::from(self.lines(panel)[row / 2].0[2 * col + row % 2]) * self.scales(panel)[row / BLOCK][col]
+        let (panel, line, col) = self.place(col);
+        let value = self.lines(panel)[row / 2 * self.beside + line].0[2 * col + row % 2];
+        f32::from(value) * self.scales(panel)[row / BLOCK * self.beside + line][col]
     }
 
     /// The values of a column.
     pub(super) fn column(&self, col: usize, to: &mut [f32]) {
-        let (panel, col) = (col / PANEL, col % PANEL);
-        let blocks = self.lines(panel).chunks(LINES).zip(self.scales(panel));
-        for (to, (lines, scales)) in to.chunks_mut(BLOCK).zip(blocks) {
-            let (pairs, rest) = to.as_chunks_mut::<2>();
-            let value = |line: &Line, i: usize| f32::from(line.0[2 * col + i]) * scales[col];
-            pairs.iter_mut().zip(lines).for_each(|(to, line)| *to = [value(line, 0), value(line, 1)]);
-            rest.iter_mut().zip(&lines[pairs.len()..]).for_each(|(to, line)| *to = value(line, 0));
+        let (panel, line, col) = self.place(col);
+        let mut lines = self.lines(panel)[line..].iter().step_by(self.beside);
+        let scales = self.scales(panel)[line..].iter().step_by(self.beside);
+        for (to, scales) in to.chunks_mut(BLOCK).zip(scales) {
+            for (to, line) in to.chunks_mut(2).zip(&mut lines) {
+                to.iter_mut().zip(&line.0[2 * col..]).for_each(|(to, &v)| *to = f32::from(v) * scales[col]);
+            }
         }
     }
 
+    /// Where a column is: its panel, the line of that, the column of the line.
+    fn place(&self, col: usize) -> (usize, usize, usize) {
+        (col / self.panel_width(), col / COLUMNS % self.beside, col % COLUMNS)
+    }
+
     fn lines(&self, panel: usize) -> &[Line] {
-        let n = n_lines(self.depth);
+        let n = n_pairs(self.depth) * self.beside;
         &self.lines[panel * n..(panel + 1) * n]
     }
 
-    fn scales(&self, panel: usize) -> &[[f32; PANEL]] {
-        let n = n_blocks(self.depth);
+    fn scales(&self, panel: usize) -> &[[f32; COLUMNS]] {
+        let n = n_blocks(self.depth) * self.beside;
         &self.scales[panel * n..(panel + 1) * n]
     }
 
     /// Columns of a panel that are in use.
     fn columns(&self, panel: usize) -> usize {
-        PANEL.min(self.width - panel * PANEL)
+        let own = self.panel_width();
+        own.min(self.width - panel * own)
     }
 
     /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
@@ -149,7 +179,8 @@ impl Shorts {
         (dst, stride): (&mut [f32], usize),
         onto: Onto,
     ) {
-        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let own = self.panel_width();
+        let panels = columns.start / own..columns.end.div_ceil(own);
         let (left, first) = (&Left::new(lhs), depth.start / BLOCK);
         run(Multiply { rhs: self, left, first, panels, dst, stride, onto, added: &[] });
     }
@@ -162,12 +193,21 @@ impl Shorts {
     }
 }
 
-/// Lines of a panel.
-fn n_lines(depth: usize) -> usize {
+/// Lines that stand beside each other in a panel: as wide as the tile of sums that AVX-512 has registers for, or AVX2.
+fn lines_beside() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Vnni && vnni::is_there() {
+        return 3;
+    }
+    1
+}
+
+/// Pairs of a column's values.
+fn n_pairs(depth: usize) -> usize {
     depth.div_ceil(2)
 }
 
-/// Blocks of a panel.
+/// Blocks of a column's values.
 fn n_blocks(depth: usize) -> usize {
     depth.div_ceil(BLOCK)
 }
@@ -175,9 +215,9 @@ fn n_blocks(depth: usize) -> usize {
 impl Left {
     fn new(lhs: View) -> Self {
         let (n, depth) = lhs.dims();
-        let (mut values, mut scales) = (Buffer::new(n * n_lines(depth)), Buffer::new(n * n_blocks(depth)));
+        let (mut values, mut scales) = (Buffer::new(n * n_pairs(depth)), Buffer::new(n * n_blocks(depth)));
         let mut own = vec![0.0; n_blocks(depth)];
-        for (row, values) in values.chunks_exact_mut(n_lines(depth).max(1)).enumerate() {
+        for (row, values) in values.chunks_exact_mut(n_pairs(depth).max(1)).enumerate() {
             round(lhs.line(row), pulp::bytemuck::cast_slice_mut(values), &mut own);
             scales.chunks_exact_mut(n).zip(&own).for_each(|(scales, own)| scales[row] = *own);
         }
@@ -307,10 +347,11 @@ mod tests {
 
     #[test]
     fn a_product_is_that_of_what_is_kept_for_any_number_of_rows_and_columns() {
-        for (depth, width) in [(5, 1), (7, 8), (130, 15), (129, 33), (128, 16), (7 * BLOCK + 9, 21)] {
+        let dims = [(5, 1), (7, 8), (130, 15), (129, 33), (128, 16), (128, 48), (3, 64), (7 * BLOCK + 9, 69)];
+        for (depth, width) in dims {
             let matrix = Shorts::new(View::new(&values(depth * width, 5), depth, width));
             let back = matrix.transposed();
-            for n in 0..14 {
+            for n in 0..20 {
                 let lhs = values(n * depth, 3);
                 let kept: Vec<f32> = lhs
                     .chunks(depth)
@@ -320,7 +361,7 @@ mod tests {
                     })
                     .collect();
                 let mut dst = vec![7.0; n * width];
-                let (lhs, panels) = (Rows::new(&lhs, depth), 0..width.div_ceil(PANEL));
+                let (lhs, panels) = (Rows::new(&lhs, depth), 0..width.div_ceil(matrix.panel_width()));
                 let (stride, onto, added) = (width, Onto::Nothing, &[][..]);
                 matrix.multiply(Task { lhs, n, panels, dst: &mut dst, stride, onto, added });
                 for (i, &value) in dst.iter().enumerate() {
@@ -342,7 +383,8 @@ mod tests {
 
     #[test]
     fn parts_add_up_to_the_whole() {
-        let (depth, width) = (3 * BLOCK, 3 * PANEL);
+        let own = lines_beside() * COLUMNS;
+        let (depth, width) = (3 * BLOCK, 3 * own);
         let (lhs, matrix) = (values(4 * depth, 3), values(depth * width, 5));
         let matrix = Shorts::new(View::new(&matrix, depth, width));
         let mut whole = vec![0.0; 4 * width];
@@ -354,7 +396,7 @@ mod tests {
         );
         let mut parts = vec![0.0; 4 * width];
         for rows in [0..BLOCK, BLOCK..depth] {
-            for columns in [0..PANEL, PANEL..width] {
+            for columns in [0..own, own..width] {
                 let lhs = View::strided(&lhs[rows.start..], (4, rows.len()), depth);
                 let dst = &mut parts[columns.start..];
                 matrix.multiply_part(lhs, (rows.clone(), columns), (dst, width), Onto::Sum);

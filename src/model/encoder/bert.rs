@@ -220,7 +220,7 @@ mod tests {
         // What differs by a last digit may be rounded otherwise.
         let tolerance = match level() {
             Level::Amx => 0.05,
-            Level::Avx2 => 1e-3,
+            Level::Avx2 | Level::Vnni => 1e-3,
             _ => 1e-5,
         };
         let (texts, model) = (texts(), Bert::load(weights(""), &config()).unwrap());
