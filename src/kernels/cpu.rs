@@ -47,6 +47,12 @@ impl Level {
     pub fn rounds(self) -> bool {
         matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
     }
+
+    /// The best one, up to this, that rounds nothing.
+    pub fn in_float32(self) -> Self {
+        let best = if self < Self::Avx512 { Self::Simd } else { Self::Avx512 };
+        best.min(self)
+    }
 }
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
@@ -64,16 +70,13 @@ pub fn level() -> Level {
 /// Chooses float32 for this process, unless a level was chosen already or `LORASCOPE_KERNELS` asks for one: for what is
 /// compared to the last digits.
 pub fn choose_float32() {
-    let float32 = if detected() < Level::Avx512 { Level::Simd } else { Level::Avx512 };
-    LEVEL.get_or_init(|| asked().map_or(float32, |asked| detected().min(asked)));
+    LEVEL.get_or_init(|| asked().map_or(detected().in_float32(), |asked| detected().min(asked)));
 }
 
 #[cfg(target_arch = "x86_64")]
 fn detected() -> Level {
-    if super::amx::is_available() {
-        Level::Amx
-    } else if super::vnni::is_there() {
-        Level::Vnni
+    if super::vnni::is_there() {
+        if super::amx::is_available() { Level::Amx } else { Level::Vnni }
     } else if std::arch::is_x86_feature_detected!("avx512f") {
         Level::Avx512
     } else if pulp::x86::V3::try_new().is_some() {
@@ -112,6 +115,7 @@ pub fn features() -> Vec<(&'static str, bool)> {
     vec![
         ("avx2", has!("avx2")),
         ("fma", has!("fma")),
+        ("avxvnni", has!("avxvnni")),
         ("avx512f", has!("avx512f")),
         ("avx512bw", has!("avx512bw")),
         ("avx512vnni", has!("avx512vnni")),

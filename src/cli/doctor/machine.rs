@@ -71,18 +71,15 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
             Check::note("kernels", format!("{}, in a debug build", level.name()), "build with --release")
         }
         None if level == Level::Portable => Check::ok("kernels", level.name()),
-        None if level == Level::Amx => Check::ok(
-            "kernels",
-            "amx: products in bfloat16, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=avx512 for float32 alone)",
-        ),
-        None if level == Level::Avx2 => Check::ok(
-            "kernels",
-            "avx2: products in 13 bits, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=simd for float32 alone)",
-        ),
-        None if level == Level::Vnni => Check::ok(
-            "kernels",
-            "vnni: products in 13 bits, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS=avx512 for float32 alone)",
-        ),
+        None if level.rounds() => {
+            let numbers = if level == Level::Amx { "bfloat16" } else { "13 bits" };
+            let what = format!(
+                "{}: products in {numbers}, cached keys and values mostly in half floats, all else in float32 (LORASCOPE_KERNELS={} for float32 alone)",
+                level.name(),
+                level.in_float32().name(),
+            );
+            Check::ok("kernels", what)
+        }
         None => Check::ok(
             "kernels",
             format!("{} (LORASCOPE_KERNELS=portable forces the plain ones)", level.name()),

@@ -12,7 +12,7 @@ use super::{Block, Left, SIDE};
 /// Two values each of the first and of the last eight outputs of a group.
 pub(super) type Weights = [__m256i; 2];
 
-/// Rows times each group of outputs (outputs, n), compiled for what [`are_there`] asks for.
+/// Rows times each group of outputs (outputs, n), compiled for certain vectors.
 // SAFETY: a type runs nothing; who calls such a function asks first.
 pub(super) type FewRows<F> = unsafe fn(&[&[Left]], &[Block<F>], &mut [f32]);
 

@@ -15,13 +15,10 @@ use rayon::prelude::*;
 
 use super::{Added, Onto, Task};
 use crate::kernels::buffer::Buffer;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::cpu::{Level, level};
 use crate::kernels::elementwise::{ROUND, vectorised};
 use crate::kernels::matmul::View;
-#[cfg(target_arch = "x86_64")]
-use crate::kernels::{
-    cpu::{Level, level},
-    vnni,
-};
 #[cfg(target_arch = "x86_64")]
 use vectors::run;
 
@@ -35,7 +32,8 @@ const LARGEST: f32 = 4_095.0;
 const NOUGHT: f32 = 1e-30;
 /// Columns of a line: a register of AVX-512, two of AVX2.
 const COLUMNS: usize = 16;
-/// Blocks multiplied at one go, at most: what is read of the panel and of the rows stays in the first cache.
+/// Blocks multiplied at one go, at most: what is read of the panel and of the rows stays in the first cache; of panels that
+/// are wider, in the second.
 const BLOCKS: usize = 6;
 
 /// Two rows of some columns: the two values of a column beside each other.
@@ -196,7 +194,7 @@ impl Shorts {
 /// Lines that stand beside each other in a panel: as wide as the tile of sums that AVX-512 has registers for, or AVX2.
 fn lines_beside() -> usize {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Vnni && vnni::is_there() {
+    if level() == Level::Vnni {
         return 3;
     }
     1

@@ -28,18 +28,21 @@ pub(super) fn run(product: Multiply) {
         if let Some(simd) = V3::try_new() {
             simd.vectorize(All(simd, product));
         }
-    } else if let Some(simd) = V4::try_new() {
+    } else if let Some(simd) = V4::try_new().filter(|_| vnni::is_there()) {
         simd.vectorize(All(simd, product));
     }
 }
 
 /// Vectors that multiply whole numbers.
 trait Unit: Simd {
-    /// A register of lines beside each other.
-    fn register(lines: &[Line], at: usize) -> Self::i32s;
+    /// Lines beside each other.
+    type Lines: AsRef<[Line]>;
 
-    /// The same of their scales.
-    fn scales(scales: &[[f32; COLUMNS]], at: usize) -> Self::f32s;
+    /// Lines by those that are beside each other.
+    fn beside(lines: &[Line]) -> &[Self::Lines];
+
+    /// A register of them.
+    fn register(lines: &Self::Lines, at: usize) -> Self::i32s;
 
     /// Adds the products of pairs.
     fn add_products(self, sums: Self::i32s, pairs: Self::i32s, others: Self::i32s) -> Self::i32s;
@@ -58,14 +61,16 @@ trait Unit: Simd {
 }
 
 impl Unit for V3 {
+    type Lines = [Line; 1];
+
     #[inline(always)]
-    fn register(lines: &[Line], at: usize) -> Self::i32s {
-        bytemuck::cast::<_, [Self::i32s; R]>(lines[at / R].0)[at % R]
+    fn beside(lines: &[Line]) -> &[Self::Lines] {
+        lines.as_chunks().0
     }
 
     #[inline(always)]
-    fn scales(scales: &[[f32; COLUMNS]], at: usize) -> Self::f32s {
-        bytemuck::cast::<_, [Self::f32s; R]>(scales[at / R])[at % R]
+    fn register([line]: &Self::Lines, at: usize) -> Self::i32s {
+        bytemuck::cast::<_, [Self::i32s; R]>(line.0)[at]
     }
 
     #[inline(always)]
@@ -95,20 +100,22 @@ impl Unit for V3 {
 }
 
 impl Unit for V4 {
+    type Lines = [Line; 3];
+
     #[inline(always)]
-    fn register(lines: &[Line], at: usize) -> Self::i32s {
-        bytemuck::cast(lines[at].0)
+    fn beside(lines: &[Line]) -> &[Self::Lines] {
+        lines.as_chunks().0
     }
 
     #[inline(always)]
-    fn scales(scales: &[[f32; COLUMNS]], at: usize) -> Self::f32s {
-        bytemuck::cast(scales[at])
+    fn register(lines: &Self::Lines, at: usize) -> Self::i32s {
+        bytemuck::cast(lines[at].0)
     }
 
     #[inline(always)]
     fn add_products(self, sums: Self::i32s, pairs: Self::i32s, others: Self::i32s) -> Self::i32s {
         let register = |lanes: Self::i32s| bytemuck::cast::<_, __m512i>(lanes);
-        // SAFETY: whoever has a `V4` has found AVX-512, and whoever has packed panels for it VNNI.
+        // SAFETY: whoever has a `V4` has found AVX-512, and VNNI was asked for before it was taken here.
         #[allow(unsafe_code)]
         bytemuck::cast(unsafe { vnni::add_products(register(sums), register(pairs), register(others)) })
     }
@@ -129,7 +136,7 @@ impl Multiply<'_> {
             for panel in self.panels.clone() {
                 // Of a last panel that is half empty only what is in it.
                 let narrow = self.rhs.columns(panel) <= S::F32_LANES;
-                match (S::F32_LANES > COLUMNS / 2, narrow) {
+                match (S::F32_LANES == COLUMNS, narrow) {
                     (true, false) => self.rows::<S, MANY, 3, 3>(simd, panel, blocks),
                     (true, true) => self.rows::<S, MANY, 3, 1>(simd, panel, blocks),
                     (false, false) => self.rows::<S, FEW, R, R>(simd, panel, blocks),
@@ -190,12 +197,12 @@ impl Multiply<'_> {
                 let rows = std::array::from_fn(|i| &left.values[(row + i) * n_all..][start..end]);
                 block_sums::<S, M, R, U, AHEAD>(simd, rows, lines, n_pairs(rhs.depth) * beside)
             });
-            let scales = &scales[(first + block) * beside..][..beside];
+            let (scales, _) = S::as_simd_f32s(scales[(first + block) * beside..][..beside].as_flattened());
             let own = &left.scales[block * left.n + row..][..M];
             for ((sums, whole), scale) in sums.iter_mut().zip(whole).zip(own) {
                 let scale = simd.splat_f32s(*scale);
                 for u in 0..U {
-                    let scaled = simd.mul_f32s(simd.floats(whole[u]), S::scales(scales, u));
+                    let scaled = simd.mul_f32s(simd.floats(whole[u]), scales[u]);
                     sums[u] = simd.mul_add_f32s(scaled, scale, sums[u]);
                 }
             }
@@ -219,12 +226,12 @@ fn block_sums<S: Unit, const M: usize, const R: usize, const U: usize, const AHE
     lines: &[Line],
     next: usize,
 ) -> [[S::i32s; U]; M] {
-    let beside = R * S::F32_LANES / COLUMNS;
-    assert!(rows.iter().all(|row| row.len() * beside >= lines.len()));
+    let lines = S::beside(lines);
+    assert!(rows.iter().all(|row| row.len() >= lines.len()));
     let mut sums = [[simd.splat_i32s(0); U]; M];
-    for (k, lines) in lines.chunks_exact(beside).enumerate() {
+    for (k, lines) in lines.iter().enumerate() {
         if AHEAD {
-            lines.iter().for_each(|line| call_for(std::slice::from_ref(line), next));
+            lines.as_ref().iter().for_each(|line| call_for(std::slice::from_ref(line), next));
         }
         for (row, sums) in rows.iter().zip(&mut sums) {
             // SAFETY: a row has a pair for each line, asserted above.

@@ -89,7 +89,7 @@ pub(super) fn full_tile(values: &[i32], stride: usize, lines: &[Line]) -> [[__m2
     }
     let has_vnni = is_x86_feature_detected!("avxvnni");
     // SAFETY: it reads as many pairs of six rows as there are lines, all inside `values`, asserted above, and the lines,
-    // which are aligned to 64 bytes. Without lines it reads nothing.
+    // which are aligned to 64 bytes. Without lines it reads nothing. What AVX2 lacks runs only where it was found.
     #[allow(unsafe_code)]
     unsafe {
         if has_vnni { multiply!(vnni) } else { multiply!(avx2) }
