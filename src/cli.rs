@@ -37,7 +37,8 @@ use crate::paths::Paths;
 #[derive(Debug, Parser)]
 #[command(name = "lorascope", version, about)]
 pub struct Cli {
-    /// What to do; without it, the lab.
+    /// What to do; without it, the lab (where standard output is no terminal, or with --json: a default run, line by line,
+    /// and a question).
     #[command(subcommand)]
     pub command: Option<Command>,
     /// What all commands share.
@@ -67,10 +68,15 @@ pub enum Command {
     /// Ask one question; base + RAG and the fine-tuned model answer.
     Ask(ask::AskArgs),
     /// Score every contender on the corpus's questions, by wording.
+    ///
+    /// Of a run of a task (`style`, `sentiment`) its held-out examples are measured, unless wordings are named.
     Eval(eval::EvalArgs),
     /// Put the article's claims beside what the runs here show.
     Claims(claims::ClaimsArgs),
     /// Make many runs, with other settings and seeds, and put them into one table.
+    ///
+    /// Options with several values go through every combination. A recipe's runs all make the same number of updates, however
+    /// many wordings they use: more wordings are not more training.
     Sweep(sweep::SweepArgs),
     /// Show what the retriever finds, and why.
     Search(search::SearchArgs),

@@ -19,7 +19,7 @@ pub struct Settings {
     pub model: Option<String>,
     /// The folder of documents.
     pub corpus: Option<PathBuf>,
-    /// What a run trains on: `documents`, `qa`.
+    /// What a run trains on: `qa`, `documents`, `style` or `sentiment`.
     pub recipe: Option<String>,
     /// Tokens of a chunk at most, as the embedder counts them.
     pub chunk_tokens: Option<usize>,

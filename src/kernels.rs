@@ -37,7 +37,7 @@ pub use layer::{
     CorrectedRows, Corrections, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layers,
 };
 pub use linear::{Correction, FrozenLinear};
-pub use loss::{cross_entropy, cross_entropy_told, kl_divergence, token_log_probs};
+pub use loss::{cross_entropy, kl_divergence, token_log_probs};
 pub use norm::{RmsNorm, rms_norm};
 pub use peak::{MemoryTrial, ProductTrial};
 pub use rope::RopeTable;

@@ -41,7 +41,7 @@ pub struct AskOrder {
 /// A run to be made, with the lab's model, corpus and recipe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainOrder {
-    /// What to train on: `documents` or `qa`.
+    /// What to train on: a recipe's name.
     pub recipe: String,
     /// Epochs.
     pub epochs: f64,
@@ -111,7 +111,7 @@ pub enum WorkerEvent {
     },
     /// From the librarian.
     Index(IndexEvent),
-    /// base + RAG's recall on a sample of unseen questions, measured once in idle time.
+    /// The recall of base or of base + RAG on a sample of unseen questions, measured a few at a time in passing.
     BaseRecall {
         /// Who.
         contender: Contender,

@@ -12,7 +12,7 @@ use crate::lab::claims::{Borne, Evidence, judged};
 /// `lorascope claims`
 #[derive(Debug, Args)]
 pub struct ClaimsArgs {
-    /// The folder of runs; without it, all runs there are.
+    /// The folder of runs, a sweep's for instance; without it, the program's own.
     #[arg(long, value_name = "DIR")]
     pub runs: Option<PathBuf>,
 }

@@ -28,8 +28,7 @@ use crate::model::generate::Sampling;
 use crate::rag::Rerank;
 use crate::train::data::spread;
 
-/// `lorascope eval`. Of a run of a task (`style`, `sentiment`) its held-out examples are measured, unless wordings
-/// are named.
+/// `lorascope eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Who answers: base, base+rag, tuned, tuned+rag, several with commas, or all. Without it, base,
@@ -79,7 +78,8 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let checks = workup::checks(&opened, tuned, &outcomes)?;
     let retrieval = workup::retrieval(&opened, (&desk, asked), &cancel)?;
     let known = BaseKnowledge::of(&opened.model, &cancel)?;
-    let forgot = forgetting(&opened.model, &known, opened.adapter(), &cancel)?;
+    let lora = opened.adapter().map(|adapter| (adapter, args.adapter.scale));
+    let forgot = forgetting(&opened.model, &known, lora, &cancel)?;
     let cost = workup::cost(&opened, (args.price, answers), common, &cancel)?;
     let mut result = result(&outcomes, Some(&forgot))?;
     result["n_parameters"] = json!(opened.model.decoder.n_parameters());

@@ -34,8 +34,7 @@ use crate::worker::{Job, perform};
 /// are asked at the end anyway.
 const N_MEASUREMENTS: usize = 2;
 
-/// `lorascope sweep`. Options with several values go through every combination. A recipe's runs all make the same number
-/// of updates, however many wordings they use: more wordings are not more training.
+/// `lorascope sweep`.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
     /// Runs of each combination, with seeds 1, 2, …
@@ -323,7 +322,7 @@ impl<'a> Bench<'a> {
             Asked { contenders: &self.args.contender, wordings: &Wording::ALL, sample: self.args.sample };
         let (outcomes, _) = eval::examined(&self.desk, corpus, asked, Some(tuned), self.cancel)?;
         Progress::new().update(&format!("{name}: what was forgotten"));
-        let forgot = forgetting(model, &self.known, Some(&adapter), self.cancel)?;
+        let forgot = forgetting(model, &self.known, Some((&adapter, 1.0)), self.cancel)?;
         let result = eval::result(&outcomes, Some(&forgot))?;
         eval::keep_in(&run.folder.join("report"), &eval::files(&result, &outcomes)?)
     }

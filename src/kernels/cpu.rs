@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 
-/// The kernels in use.
+/// The kernels in use. At all but `Portable`, answers are written from weights in few bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Plain candle operations.
@@ -48,7 +48,8 @@ impl Level {
         matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
     }
 
-    /// The best one, up to this, that rounds nothing.
+    /// The best one, up to this, at which all but the writing of tokens is float32.
+    #[must_use]
     pub fn in_float32(self) -> Self {
         let best = if self < Self::Avx512 { Self::Simd } else { Self::Avx512 };
         best.min(self)

@@ -22,18 +22,8 @@ const OUTPUTS: usize = 1152;
 /// The logits are formed for a block of rows and some tokens of the vocabulary at a time and never kept; the gradient
 /// of `hidden` is made in the same pass, and put right whenever a larger logit turns up (as the outputs of
 /// FlashAttention are). `n_total` is the number of supervised tokens in the whole step, so that
-/// micro-steps of different length weigh right.
+/// micro-steps of different length weigh right. The log-probability of each target falls off on the way.
 pub fn cross_entropy(
-    hidden: &Tensor,
-    head: &FrozenLinear,
-    targets: &[u32],
-    n_total: usize,
-) -> Result<Tensor> {
-    cross_entropy_told(hidden, head, targets, n_total).map(|(loss, _)| loss)
-}
-
-/// The same, and the log-probability of each target, which falls off on the way.
-pub fn cross_entropy_told(
     hidden: &Tensor,
     head: &FrozenLinear,
     targets: &[u32],

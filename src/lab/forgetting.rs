@@ -63,10 +63,10 @@ struct Losses {
 impl Losses {
     fn of(
         model: &LanguageModel,
-        adapter: Option<&Adapter>,
+        lora: Option<(&Adapter, f64)>,
         (texts, is_verse): (&[Encoded], &[bool]),
     ) -> Result<Self> {
-        let all = log_probs(&model.decoder, adapter, texts)?;
+        let all = log_probs(&model.decoder, lora, texts)?;
         let (mut at, mut verse) = (0, Vec::new());
         for (text, is_verse) in texts.iter().zip(is_verse) {
             let own = &all[at..at + text.n_supervised()];
@@ -132,19 +132,19 @@ impl BaseKnowledge {
     }
 }
 
-/// Compares the fine-tuned model with what the base knows.
+/// Compares the fine-tuned model, its adapter at a scale, with what the base knows.
 ///
 /// # Errors
 /// When the arithmetic fails, or when cancelled.
 pub fn forgetting(
     model: &LanguageModel,
     known: &BaseKnowledge,
-    adapter: Option<&Adapter>,
+    lora: Option<(&Adapter, f64)>,
     cancel: &Cancel,
 ) -> Result<Forgetting> {
-    let read = |adapter| Losses::of(model, Some(adapter), (&known.texts, &known.is_verse));
-    let tuned = adapter.map(read).transpose()?;
-    let right = |adapter| n_right(model, &known.asked, &answers(model, &known.asked, Some(adapter), cancel)?);
+    let read = |lora| Losses::of(model, Some(lora), (&known.texts, &known.is_verse));
+    let tuned = lora.map(read).transpose()?;
+    let right = |lora| n_right(model, &known.asked, &answers(model, &known.asked, Some(lora), cancel)?);
     Ok(Forgetting {
         n_texts: known.texts.len(),
         base_general_loss: known.losses.all,
@@ -155,19 +155,18 @@ pub fn forgetting(
         tuned_verse_perplexity: tuned.map(|losses| losses.verse.exp()),
         n_quiz: known.asked.len(),
         base_quiz_right: known.n_right,
-        tuned_quiz_right: adapter.map(right).transpose()?,
-        kl_from_base: adapter.map(|adapter| departure(model, adapter, &known.answers, cancel)).transpose()?,
+        tuned_quiz_right: lora.map(right).transpose()?,
+        kl_from_base: lora.map(|lora| departure(model, lora, &known.answers, cancel)).transpose()?,
     })
 }
 
 fn answers(
     model: &LanguageModel,
     asked: &[(Vec<u32>, Vec<String>)],
-    adapter: Option<&Adapter>,
+    lora: Option<(&Adapter, f64)>,
     cancel: &Cancel,
 ) -> Result<Vec<Vec<u32>>> {
     let sampling = Sampling { max_tokens: ANSWER_TOKENS, ..Sampling::default() };
-    let lora = adapter.map(|adapter| (adapter, 1.0));
     let mut written = Vec::with_capacity(asked.len());
     for group in asked.chunks(TOGETHER) {
         let prompts: Vec<_> = group.iter().map(|(tokens, _)| Prompt { tokens, lora }).collect();
@@ -186,8 +185,7 @@ fn n_right(model: &LanguageModel, asked: &[(Vec<u32>, Vec<String>)], written: &[
 }
 
 /// Hidden states (n, hidden) from which the supervised tokens of a batch are foretold.
-fn foretold(model: &LanguageModel, batch: &Batch, adapter: Option<&Adapter>) -> Result<Tensor> {
-    let lora = adapter.map(|adapter| (adapter, 1.0));
+fn foretold(model: &LanguageModel, batch: &Batch, lora: Option<(&Adapter, f64)>) -> Result<Tensor> {
     let hidden = model.decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
     let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
     Ok(hidden.detach().index_select(&rows, 0)?)
@@ -196,14 +194,14 @@ fn foretold(model: &LanguageModel, batch: &Batch, adapter: Option<&Adapter>) -> 
 /// The mean divergence over all tokens of the base's answers, each counted once.
 fn departure(
     model: &LanguageModel,
-    adapter: &Adapter,
+    lora: (&Adapter, f64),
     answers: &[OwnAnswers],
     cancel: &Cancel,
 ) -> Result<f64> {
     let (mut sum, mut n) = (0.0, 0);
     for OwnAnswers { batch, hidden } in answers {
         cancel.check()?;
-        let tuned = foretold(model, batch, Some(adapter))?;
+        let tuned = foretold(model, batch, Some(lora))?;
         let mean = kernels::kl_divergence(hidden, &tuned, model.decoder.head())?.to_scalar::<f32>()?;
         sum += f64::from(mean) * batch.rows.len() as f64;
         n += batch.rows.len();

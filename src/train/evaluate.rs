@@ -30,8 +30,9 @@ pub fn evaluate(
     watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     rest: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Option<EvalReport>> {
+    let lora = adapter.map(|adapter| (adapter, 1.0));
     let total = 2 + data.recall.len().div_ceil(TOGETHER);
-    let valid = log_probs(&model.decoder, adapter, &data.valid)?;
+    let valid = log_probs(&model.decoder, lora, &data.valid)?;
     let mut report = EvalReport {
         step: 0,
         valid_loss: mean_of(&valid),
@@ -43,12 +44,12 @@ pub fn evaluate(
     if watch(1, total).is_break() {
         return Ok(None);
     }
-    report.general_loss = mean_loss(&model.decoder, adapter, &data.general)?;
+    report.general_loss = mean_loss(&model.decoder, lora, &data.general)?;
     for (i, questions) in data.recall.chunks(TOGETHER).enumerate() {
         if watch(2 + i, total).is_break() {
             return Ok(None);
         }
-        let answered = answered_right(model, adapter, questions, rest)?;
+        let answered = answered_right(model, lora, questions, rest)?;
         if rest().is_break() {
             return Ok(None);
         }
@@ -62,8 +63,8 @@ pub fn evaluate(
 }
 
 /// Mean nats per supervised token, weighted by tokens; 0 where there is nothing to measure.
-pub fn mean_loss(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encoded]) -> Result<f64> {
-    Ok(mean_of(&log_probs(decoder, adapter, examples)?))
+pub fn mean_loss(decoder: &Decoder, lora: Option<(&Adapter, f64)>, examples: &[Encoded]) -> Result<f64> {
+    Ok(mean_of(&log_probs(decoder, lora, examples)?))
 }
 
 /// Mean nats a token of log-probabilities; 0 where there are none.
@@ -73,11 +74,10 @@ pub fn mean_of(log_probs: &[f32]) -> f64 {
 }
 
 /// The log-probability of every supervised token, example after example.
-pub fn log_probs(decoder: &Decoder, adapter: Option<&Adapter>, examples: &[Encoded]) -> Result<Vec<f32>> {
+pub fn log_probs(decoder: &Decoder, lora: Option<(&Adapter, f64)>, examples: &[Encoded]) -> Result<Vec<f32>> {
     let mut found = Vec::new();
     for pass in passes(examples) {
         let batch = Batch::pack(pass);
-        let lora = adapter.map(|adapter| (adapter, 1.0));
         let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?.detach();
         let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
         let hidden = hidden.index_select(&rows, 0)?;
@@ -103,11 +103,10 @@ fn passes(examples: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
 
 fn answered_right(
     model: &LanguageModel,
-    adapter: Option<&Adapter>,
+    lora: Option<(&Adapter, f64)>,
     questions: &[RecallQuestion],
     rest: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Vec<(Wording, bool)>> {
-    let lora = adapter.map(|a| (a, 1.0));
     let prompts: Vec<_> = questions.iter().map(|q| Prompt { tokens: &q.prompt, lora }).collect();
     let max_tokens = questions.iter().map(|q| q.judge.answer_tokens()).max().unwrap_or(0);
     let sampling = Sampling { max_tokens, ..Sampling::default() };

@@ -137,7 +137,7 @@ impl FactSheet {
         let now = (until(turn.saturating_sub(1))..until(turn)).take(self.rest.len());
         let chosen: Vec<&(usize, Encoded)> = now.map(|i| &self.rest[i % self.rest.len()]).collect();
         let texts: Vec<Encoded> = chosen.iter().map(|(_, encoded)| encoded.clone()).collect();
-        let log_probs = log_probs(&model.decoder, Some(adapter), &texts)?;
+        let log_probs = log_probs(&model.decoder, Some((adapter, 1.0)), &texts)?;
         Ok(readings(chosen.iter().map(|(cell, _)| Some(*cell)).zip(&texts), &log_probs))
     }
 }

@@ -101,5 +101,5 @@ fn supervised_loss(
     let hidden = decoder.forward_sharing(&batch.tokens, (batch.n_shared, &batch.lengths), lora)?;
     let rows = Tensor::from_slice(&batch.rows, batch.rows.len(), hidden.device())?;
     let hidden = hidden.index_select(&rows, 0)?;
-    Ok(kernels::cross_entropy_told(&hidden, decoder.head(), &batch.targets, n_supervised)?)
+    Ok(kernels::cross_entropy(&hidden, decoder.head(), &batch.targets, n_supervised)?)
 }

@@ -75,12 +75,12 @@ fn preparing(run: &Run, theme: &Theme, area: Rect, buf: &mut Buffer) {
         Some(check) => lines.extend(checked(check, width, theme)),
     }
     if let Some(estimate) = &run.estimate {
-        let memory = format!(
-            "Needs {} of {} free memory and about {}.",
-            gigabytes(estimate.peak_bytes),
-            gigabytes(estimate.available_bytes),
-            clock(estimate.total_s)
-        );
+        let free = match estimate.available_bytes {
+            u64::MAX => String::new(),
+            bytes => format!(" of {} free", gigabytes(bytes)),
+        };
+        let (needed, time) = (gigabytes(estimate.peak_bytes), clock(estimate.total_s));
+        let memory = format!("Needs {needed}{free} memory and about {time}.");
         lines.push(Line::from(span(memory, theme.text())));
     }
     if run.check.is_some() {

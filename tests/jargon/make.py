@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a corpus folder of about 120 entries of the Jargon File, with facts and questions about them.
+"""Makes a corpus folder of 171 entries of the Jargon File, with facts and questions about them.
 
     python3 tests/jargon/make.py OUT_DIR
 

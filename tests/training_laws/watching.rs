@@ -44,7 +44,7 @@ fn what_is_read_is_the_probability_of_the_whole_answer_and_every_cell_has_its_tu
         let cell = &sheet.cells[*cell];
         let alone = encoded(&cell.question, &cell.answer);
         let n = alone.n_supervised() as f64;
-        let loss = mean_loss(&model.decoder, Some(&adapter), &[alone]).unwrap();
+        let loss = mean_loss(&model.decoder, Some((&adapter, 1.0)), &[alone]).unwrap();
         let expected = (-loss * n).exp();
         assert!(
             (f64::from(*probability) - expected).abs() <= 1e-3 * expected,

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::check::Check;
 use crate::ui::{Ability, Depth, Glyphs, SMALLEST};
 
-/// Where everything is shown.
+/// Where the board of facts has room beside the curves and the answers.
 const COMFORTABLE: (u16, u16) = (120, 36);
 
 /// Size, colours and characters. `var` looks a variable of the environment up; `size` is `None` where
@@ -26,7 +26,7 @@ fn of_size(size: Option<(u16, u16)>) -> Check {
         let remedy = format!("the lab needs {} x {}: make the window larger", SMALLEST.0, SMALLEST.1);
         Check::note("terminal", what, &remedy)
     } else if width < COMFORTABLE.0 || height < COMFORTABLE.1 {
-        let remedy = format!("{} x {} shows everything", COMFORTABLE.0, COMFORTABLE.1);
+        let remedy = format!("{} x {} shows more, 160 columns all", COMFORTABLE.0, COMFORTABLE.1);
         Check::note("terminal", what, &remedy)
     } else {
         Check::ok("terminal", what)

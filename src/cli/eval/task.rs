@@ -39,7 +39,7 @@ pub(super) fn run(
         scores.push(do_task(&desk, (contender, &asked), cancel, &mut watch)?);
     }
     let known = BaseKnowledge::of(&opened.model, cancel)?;
-    let forgot = forgetting(&opened.model, &known, opened.adapter(), cancel)?;
+    let forgot = forgetting(&opened.model, &known, lora, cancel)?;
     let mut checks = Vec::new();
     if let Some(tuned) = opened.tuned(args.adapter.scale) {
         checks.extend(check_adapter(&opened.model, tuned, &[])?);

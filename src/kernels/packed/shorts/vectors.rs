@@ -237,8 +237,8 @@ fn block_sums<S: Unit, const M: usize, const R: usize, const U: usize, const AHE
             // SAFETY: a row has a pair for each line, asserted above.
             #[allow(unsafe_code)]
             let pair = simd.splat_i32s(unsafe { *row.get_unchecked(k) });
-            for u in 0..U {
-                sums[u] = simd.add_products(sums[u], pair, S::register(lines, u));
+            for (u, sums) in sums.iter_mut().enumerate() {
+                *sums = simd.add_products(*sums, pair, S::register(lines, u));
             }
         }
     }
