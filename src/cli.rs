@@ -64,8 +64,10 @@ pub struct Common {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a LoRA adapter on a corpus.
+    #[command(allow_negative_numbers = true)]
     Train(Box<train::TrainArgs>),
     /// Ask one question; base + RAG and the fine-tuned model answer.
+    #[command(allow_negative_numbers = true)]
     Ask(ask::AskArgs),
     /// Score every contender on the corpus's questions, by wording.
     ///
@@ -169,15 +171,20 @@ fn typed_yes(question: &str) -> anyhow::Result<Option<bool>> {
 /// 0 when the reader of standard output has gone, else 1.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Cancelled))) {
-        eprintln!("interrupted");
+        tell("interrupted");
         return ExitCode::from(130);
     }
     let is_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
     if error.downcast_ref::<io::Error>().is_some_and(is_pipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {}", in_one_line(error));
+    tell(&format!("error: {}", in_one_line(error)));
     ExitCode::FAILURE
+}
+
+/// A line on standard error, if there is one still.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// An error with its causes, those left out that it tells itself.

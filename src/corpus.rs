@@ -98,6 +98,12 @@ impl Corpus {
         })
     }
 
+    /// What differs, most likely, once a document in the folder was changed, added or taken away. It costs a look at each
+    /// file's size and time, and means something within this process only.
+    pub fn stamp(dir: &Path) -> u64 {
+        document::stamp(dir)
+    }
+
     /// A corpus's name, without reading its documents: from `corpus.toml` where that can be read, or
     /// else the folder's.
     pub fn name_of(dir: &Path) -> String {

@@ -76,6 +76,17 @@ pub struct RunFolder {
     metrics: Arc<Mutex<File>>,
 }
 
+/// Refuses a place inside a corpus: what is written there would be read as its documents.
+pub fn refuse_among_documents(path: &Path, corpus: &Path) -> Result<()> {
+    let place = std::path::absolute(path).map_err(Error::io("find", path))?;
+    let there = place.ancestors().find_map(|folder| folder.canonicalize().ok());
+    if there.zip(corpus.canonicalize().ok()).is_some_and(|(there, corpus)| there.starts_with(corpus)) {
+        let what = format!("lies inside the corpus {}", corpus.display());
+        return Err(Error::file(path, what, "name a folder elsewhere: its texts would be read as documents"));
+    }
+    Ok(())
+}
+
 impl RunFolder {
     /// Makes the folder for a new run; refuses one that holds a run already.
     pub fn create(path: &Path, record: &RunRecord) -> Result<Self> {
@@ -88,12 +99,19 @@ impl RunFolder {
         Self::open(path).map(|(folder, _)| folder)
     }
 
-    /// Refuses a folder that holds a run already.
+    /// Refuses a folder that holds a run already, or anything else.
     pub fn refuse_taken(path: &Path) -> Result<()> {
         let file = path.join(RECORD);
         if file.exists() {
             let remedy = "go on with --resume, or name another folder";
             return Err(Error::file(&file, "a run is kept here already", remedy));
+        }
+        if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::file(
+                path,
+                "holds something else than a run",
+                "name a new or an empty folder",
+            ));
         }
         Ok(())
     }

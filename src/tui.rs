@@ -51,7 +51,10 @@ pub fn run(app: App, workers: &dyn Workers, events: Receiver<WorkerEvent>) -> Re
         let mut terminal = Terminal::new(CrosstermBackend::new(out)).map_err(broken)?;
         let ends = Signals::listen().map_err(broken)?;
         let lab = Lab::new(app, workers, ability);
-        lab.live(&mut terminal, EventStream::new(), (events, ends)).await
+        let farewell = lab.live(&mut terminal, EventStream::new(), (events, ends)).await;
+        // Dropped, it would show the cursor, as the guard does, and panic where the terminal is gone.
+        std::mem::forget(terminal);
+        farewell
     });
     drop(guard);
     // A read of the terminal may still be under way on a thread of its own; it is not waited for.

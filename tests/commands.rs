@@ -348,6 +348,21 @@ fn every_claim_is_told_whether_a_run_shows_it_or_not() {
 }
 
 #[test]
+fn a_run_is_kept_neither_over_other_files_nor_among_documents() {
+    let home = Home::new();
+    let corpus = home.path().join("corpus");
+    fs::create_dir_all(&corpus).unwrap();
+    fs::write(corpus.join("a.md"), "# A\n\nOne.").unwrap();
+    let refused = |run: &str| {
+        let place = home.path().join(run);
+        home.fault(&["train", "--corpus", corpus.to_str().unwrap(), "--run", place.to_str().unwrap()])
+    };
+    assert!(refused("corpus").contains("something else than a run"));
+    assert!(refused("corpus/run").contains("inside the corpus"));
+    assert_eq!(fs::read_dir(&corpus).unwrap().count(), 1);
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     let home = Home::new();
     for wrong in [
@@ -359,6 +374,9 @@ fn wrong_usage_exits_with_2() {
         &["export", "one"],
         &["export", "one", "--format", "onnx"],
         &["doctor", "everything"],
+        &["ask", "What?", "--scale", "nan"],
+        &["ask", "What?", "--max-tokens", "0"],
+        &["eval", "--sample", "0"],
     ] {
         let output = home.run(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");

@@ -295,7 +295,8 @@ fn each_file_may_be_damaged_or_gone_and_the_index_recovers() {
         }
         let mut flipped = bytes.clone();
         flipped[bytes.len() / 2] ^= 0x55;
-        let damages = [Some(flipped), Some(bytes[..bytes.len() / 2].to_vec()), Some(Vec::new()), None];
+        let cut = |n: usize| Some(bytes[..n.min(bytes.len())].to_vec());
+        let damages = [Some(flipped), cut(bytes.len() / 2), cut(6), cut(5), cut(0), None];
         for (kind, damage) in damages.into_iter().enumerate() {
             for (path, (_, bytes)) in &sound {
                 fs::write(path, bytes).unwrap();

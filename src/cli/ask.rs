@@ -30,7 +30,7 @@ pub struct AskArgs {
     #[command(flatten)]
     pub adapter: AdapterFlags,
     /// Passages put before the model; what suits it if not given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = open::at_least_one)]
     pub top: Option<usize>,
     /// How passages are put in order: fused, cosine or off.
     #[arg(long, default_value = "fused")]
@@ -75,7 +75,7 @@ pub struct SamplingFlags {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
     /// Tokens of an answer at most.
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = open::at_least_one)]
     pub max_tokens: usize,
 }
 

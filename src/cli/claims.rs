@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, say, say_json};
+use crate::error::Error;
 use crate::lab::claims::{Borne, Evidence, judged};
 
 /// `lorascope claims`
@@ -20,6 +21,9 @@ pub struct ClaimsArgs {
 /// Runs it.
 pub fn run(args: &ClaimsArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let (paths, _) = common.settings()?;
+    if let Some(runs) = args.runs.as_ref().filter(|runs| !runs.is_dir()) {
+        return Err(Error::file(runs, "is not a folder", "name a folder of runs").into());
+    }
     let judged = judged(&Evidence::of_runs(&args.runs.clone().unwrap_or_else(|| paths.runs()))?);
     if common.json {
         let told = judged.iter().map(|judged| {

@@ -43,13 +43,13 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub adapter: AdapterFlags,
     /// Passages put before the model; what suits it if not given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::open::at_least_one)]
     pub top: Option<usize>,
     /// How passages are put in order: fused, cosine or off.
     #[arg(long, default_value = "fused")]
     pub rerank: Rerank,
     /// Questions of each wording at most, spread evenly; all if not given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::open::at_least_one)]
     pub sample: Option<usize>,
     /// What an hour of this machine costs, in dollars; 0.10 if neither this nor the settings say.
     #[arg(long, value_name = "DOLLARS")]

@@ -131,6 +131,21 @@ pub(super) fn index_line(event: IndexProgress) -> String {
     }
 }
 
+/// A number that is one.
+fn finite(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().map_err(|_| "not a number".to_owned())?;
+    if f64::is_finite(number) { Ok(number) } else { Err("not a finite number".to_owned()) }
+}
+
+/// A number of things, of which there must be some.
+pub(super) fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("not a whole number".to_owned()),
+    }
+}
+
 /// Which fine-tuned weights a command uses.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct AdapterFlags {
@@ -142,7 +157,7 @@ pub struct AdapterFlags {
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// Multiplies the adapter's scaling: 0 is the base model.
-    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true, value_parser = finite)]
     pub scale: f64,
 }
 

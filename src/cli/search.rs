@@ -17,7 +17,7 @@ pub struct SearchArgs {
     /// What to look for.
     pub query: String,
     /// Passages shown at most.
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = open::at_least_one)]
     pub top: usize,
     /// How candidates are put in order: fused, cosine or off.
     #[arg(long, default_value = "fused")]

@@ -25,7 +25,7 @@ use crate::lab::sweep::{Base, Grid, Mark, Row, Sweep, SweptRun, Variant, differe
 use crate::lab::{BaseKnowledge, Contender, Desk, forgetting};
 use crate::model::Adapter;
 use crate::report;
-use crate::run::{RunFolder, RunRecord, RunState, RunSummary};
+use crate::run::{RunFolder, RunRecord, RunState, RunSummary, refuse_among_documents};
 use crate::train::data::prepare;
 use crate::train::{Recipe, RunControl, RunControls, TrainConfig, TrainEvent, TrainSink};
 use crate::worker::{Job, perform};
@@ -60,7 +60,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "X")]
     pub lr: Option<f64>,
     /// Questions of each wording at most, spread evenly; all if not given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::open::at_least_one)]
     pub sample: Option<usize>,
     /// The fine-tuned contenders that are asked after each run: tuned, tuned+rag, or both.
     #[arg(long, value_delimiter = ',', value_name = "WHO", default_value = "tuned")]
@@ -84,6 +84,22 @@ impl Planned {
     fn is_measured(&self) -> bool {
         self.folder.join("report/eval.json").is_file()
     }
+
+    /// Refuses a run that was made with other settings, another corpus or another model.
+    fn refuse_another(&self, opened: &Opened) -> crate::error::Result<()> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        let record = RunFolder::read_record(&self.folder)?;
+        let same = record.train == self.config
+            && record.corpus_digest == opened.corpus.digest
+            && record.model == opened.model_name;
+        if same {
+            return Ok(());
+        }
+        let what = "was made with other settings, another model or another corpus";
+        Err(Error::file(&self.folder, what, "name another folder with --out, or remove this one"))
+    }
 }
 
 /// Runs it.
@@ -99,7 +115,9 @@ pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
         let recipes: Vec<&str> = grid.recipes.iter().map(|recipe| recipe.name()).collect();
         paths.data.join("sweeps").join(format!("{}-{digest}", recipes.join("-")))
     });
+    refuse_among_documents(&out, &opened.corpus.root)?;
     let planned = planned(args, (&grid, &settings), &opened, &out)?;
+    planned.iter().try_for_each(|run| run.refuse_another(&opened))?;
     eprintln!("{} runs of {} combinations, in {}", planned.len(), grid.variants().len(), out.display());
     let bench = Bench::new(args, &opened, &out, &cancel)?;
     let all: f64 = planned.iter().map(|run| run.n_tokens).sum();

@@ -13,7 +13,7 @@ use crate::cancel::Cancel;
 use crate::corpus::Corpus;
 use crate::error::Error;
 use crate::model::LanguageModel;
-use crate::run::{RunFolder, RunRecord};
+use crate::run::{RunFolder, RunRecord, RunSummary, refuse_among_documents};
 use crate::train::{RunControls, RunOutcome, TrainConfig};
 use crate::worker::{Job, perform};
 use listener::Listener;
@@ -68,6 +68,7 @@ fn fresh(args: &TrainArgs, common: &Common, cancel: &Cancel) -> anyhow::Result<O
     let spec = settings.model.as_deref().unwrap_or(&store.manifest().default_decoder);
     if let Some(folder) = &args.run {
         RunFolder::refuse_taken(folder)?;
+        refuse_among_documents(folder, &corpus.root)?;
     }
     let (model, files) = open::named_model(&store, spec, cancel)?;
     let record = RunRecord::new(&files.lasting_name(), &corpus, &config);
@@ -125,6 +126,11 @@ fn tell_the_end(opened: &Opened, outcome: &RunOutcome) -> anyhow::Result<()> {
     let run = quoted(place);
     if *outcome != RunOutcome::Completed {
         return say(format!("the run was given up; its last checkpoint is in {}", place.display()));
+    }
+    let RunSummary { step, n_steps, .. } = RunSummary::read(place)?;
+    if step < n_steps {
+        say(format!("stopped  after {step} of {n_steps} updates"))?;
+        say(format!("go on    lorascope train --resume --run {run}"))?;
     }
     say(format!("adapter  {}", adapter.display()))?;
     let question = match opened.config.recipe.task_examples()? {

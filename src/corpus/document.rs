@@ -1,5 +1,6 @@
 //! Which files of a folder are documents, and what is in them?
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -73,6 +74,20 @@ pub(super) fn read_all(root: &Path, remarks: &mut Vec<String>) -> Result<Vec<Doc
         }
     }
     Ok(documents)
+}
+
+/// What differs, most likely, once a document was changed, added or taken away: of names, sizes and times. Nothing is read.
+pub(super) fn stamp(root: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+    let seen = walk.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)).flatten();
+    for entry in seen.filter(|entry| format_of(entry).is_some()) {
+        entry.path().hash(&mut hasher);
+        if let Ok(about) = entry.metadata() {
+            (about.len(), about.modified().ok()).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

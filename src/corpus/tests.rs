@@ -31,6 +31,23 @@ fn line_message(line: &str) -> String {
 const GOOD: &str = r#"{"id":"a.x","document":"a","answers":["X","x!"],"questions":[{"wording":"trained","question":"What is it?"},{"wording":"unseen","question":"Which is it?","answers":["Y"]},{"wording":"unanswerable","question":"Why?"}]}"#;
 
 #[test]
+fn a_folder_s_stamp_changes_with_its_documents_and_with_nothing_else() {
+    let dir = folder(&[("a.md", "one"), ("b.txt", "two")]);
+    let stamp = || Corpus::stamp(dir.path());
+    let before = stamp();
+    assert_eq!(before, stamp());
+    fs::write(dir.path().join("picture.png"), "not read").unwrap();
+    assert_eq!(before, stamp());
+    fs::write(dir.path().join("a.md"), "another").unwrap();
+    let changed = stamp();
+    fs::write(dir.path().join("c.md"), "more").unwrap();
+    let added = stamp();
+    fs::remove_file(dir.path().join("b.txt")).unwrap();
+    let gone = stamp();
+    assert!(before != changed && changed != added && added != gone);
+}
+
+#[test]
 fn a_folder_is_read_in_order_with_ids_of_paths() {
     let dir = folder(&[
         ("b.txt", "plain"),

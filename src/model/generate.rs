@@ -239,13 +239,19 @@ fn stream(seed: u64, index: u64) -> ChaCha8Rng {
 
 fn choose_all(logits: &Tensor, writing: &mut [Writing], sampling: &Sampling) -> Result<()> {
     let width = logits.dim(1)?;
-    with_values(&logits.to_device(&Device::Cpu)?, |logits| {
+    let are_numbers = with_values(&logits.to_device(&Device::Cpu)?, |logits| {
+        let mut are_numbers = true;
         for (logits, w) in logits.chunks_exact(width).zip(writing) {
             w.next = choose(logits, sampling, &mut w.rng);
+            are_numbers &= logits[w.next as usize].is_finite();
         }
-        Ok(())
+        Ok(are_numbers)
     })?;
-    Ok(())
+    if are_numbers {
+        return Ok(());
+    }
+    let what = "what the model says is not a number: its weights or the adapter's are damaged, or the scale is too large";
+    Err(Error::refused(what, "see `lorascope models verify`"))
 }
 
 /// One token: the most probable one, or a draw from what temperature, top-k and top-p leave.

@@ -143,7 +143,22 @@ pub(super) fn read(dir: &Path, settings: &str) -> Found {
     }
 }
 
+/// A file that is too short for the footer that tantivy writes, and would panic without.
+fn cut_off(dir: &Path) -> Option<String> {
+    const FOOTER: u64 = 8;
+    let is_short = |entry: &std::fs::DirEntry| {
+        let is_part =
+            Path::new(&entry.file_name()).extension().is_some_and(|end| end != "json" && end != "lock");
+        is_part && entry.metadata().is_ok_and(|about| about.len() < FOOTER)
+    };
+    let short = std::fs::read_dir(dir).ok()?.flatten().find(is_short)?;
+    Some(short.file_name().to_string_lossy().into_owned())
+}
+
 fn read_stored(dir: &Path) -> Result<Stored, String> {
+    if let Some(file) = cut_off(dir) {
+        return Err(format!("{file} is cut off"));
+    }
     let index = open(dir).map_err(|wrong| wrong.to_string())?;
     let damaged = index.validate_checksum().map_err(|wrong| wrong.to_string())?;
     if let Some(file) = damaged.iter().next() {

@@ -195,6 +195,9 @@ impl TrainConfig {
     pub fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::refused(what, "change the setting"));
         self.lora.check()?;
+        if self.steps == Some(0) {
+            return refuse("a run needs at least one update".to_owned());
+        }
         if self.batch == 0 || self.accumulation == 0 {
             return refuse("a batch needs at least one example".to_owned());
         }
@@ -208,8 +211,8 @@ impl TrainConfig {
         if self.max_tokens < 16 {
             return refuse(format!("examples of {} tokens are too short", self.max_tokens));
         }
-        if self.clip < 0.0 || self.weight_decay < 0.0 {
-            return refuse("clipping and weight decay can't be negative".to_owned());
+        if [self.clip, self.weight_decay].iter().any(|value| !value.is_finite() || *value < 0.0) {
+            return refuse("clipping and weight decay must be numbers from 0 on".to_owned());
         }
         if !(0.0..=MOST_REPLAY).contains(&self.replay) {
             return refuse(format!("a replay share of {} is out of range (0 to {MOST_REPLAY})", self.replay));

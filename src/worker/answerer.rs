@@ -4,6 +4,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::crew::{Shared, guarded, next_order};
+use super::librarian::current_index;
 use super::{AnswerEvent, AskOrder, WorkerEvent};
 use crate::cancel::Cancel;
 use crate::corpus::{Wording, contains_gold};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lab::scoreboard::{ANSWER_TOKENS, items, recall_of};
 use crate::lab::{Contender, Desk, Tuned, answer, gold_of};
 use crate::model::generate::Sampling;
-use crate::rag::Rerank;
+use crate::rag::{Index, Rerank};
 use crate::train::data::spread;
 use crate::train::{RECALL_SAMPLE, Recall};
 
@@ -37,11 +38,11 @@ pub(super) fn serve(shared: &Shared, orders: &Receiver<AskOrder>) {
     }
 }
 
-fn desk_of(shared: &Shared, max_tokens: usize) -> Result<Desk<'_>> {
+fn desk_of<'a>(shared: &'a Shared, index: &'a Index, max_tokens: usize) -> Result<Desk<'a>> {
     let stock = shared.stock()?;
     Ok(Desk {
         model: &stock.model,
-        index: Some(&stock.index),
+        index: Some(index),
         form: stock.form,
         rerank: Rerank::default(),
         sampling: Sampling { max_tokens, ..Sampling::default() },
@@ -65,7 +66,8 @@ fn carry_out(shared: &Shared, order: &AskOrder) {
 
 fn answered(shared: &Shared, order: &AskOrder, cancel: &Cancel) -> Result<()> {
     cancel.check()?;
-    let desk = desk_of(shared, Sampling::default().max_tokens)?;
+    let index = current_index(shared, cancel)?;
+    let desk = desk_of(shared, &index, Sampling::default().max_tokens)?;
     let tuned = order.adapter.as_ref().map(|(step, adapter)| Tuned {
         adapter,
         step: Some(*step),
@@ -116,7 +118,8 @@ impl Measuring {
             return;
         }
         let cancel = shared.begin_measuring();
-        let Ok(desk) = desk_of(shared, ANSWER_TOKENS) else { return };
+        let Ok(index) = current_index(shared, &cancel) else { return };
+        let Ok(desk) = desk_of(shared, &index, ANSWER_TOKENS) else { return };
         self.last = Some(Instant::now());
         let more: Result<Vec<Recall>> =
             Self::CONTENDERS.iter().map(|&contender| recall_of(&desk, (contender, group), &cancel)).collect();

@@ -41,13 +41,19 @@ pub struct Site {
     pub chunking: Chunking,
 }
 
+/// An index, and what the documents' files were like when they were read for it.
+pub(super) struct Indexed {
+    pub(super) index: Arc<Index>,
+    pub(super) stamp: u64,
+}
+
 /// What the lab works with, once it is there.
 pub(super) struct Stock {
     pub(super) model: LanguageModel,
     /// The model as it is kept in `run.toml`.
     pub(super) model_name: String,
     pub(super) corpus: Corpus,
-    pub(super) index: Index,
+    pub(super) index: Mutex<Indexed>,
     pub(super) form: PromptForm,
 }
 

@@ -1,9 +1,10 @@
 //! What must be there before the lab can work, and in which order is it got?
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::crew::{Shared, Stock};
+use super::crew::{Indexed, Shared, Stock};
 use super::{FetchEvent, IndexEvent, WorkerEvent};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::hub::{self, ModelFiles};
 use crate::lab::claims::{Evidence, judged};
 use crate::model::LanguageModel;
-use crate::rag::{Embedder, Index, IndexProgress, Indexing, PromptForm};
+use crate::rag::{Embed, Embedder, Index, IndexProgress, Indexing, PromptForm};
 use crate::train::data::spread;
 
 /// Questions offered to whoever does not know what to ask.
@@ -57,6 +58,7 @@ fn ready(shared: &Shared) -> Result<()> {
     let tell = |event| shared.report(WorkerEvent::Index(event));
     let site = &shared.site;
     // What needs no network comes first: a wrong line is told before a long download.
+    let stamp = Corpus::stamp(&site.corpus);
     let corpus = Corpus::open(&site.corpus)?;
     let mut note = |event: FetchEvent| tell(IndexEvent::Fetch(event));
     let manifest = site.store.manifest();
@@ -71,28 +73,44 @@ fn ready(shared: &Shared) -> Result<()> {
     });
     let (model, embedder) = (model?, embedder?);
     tell(IndexEvent::ModelReady { name: model.name.clone(), n_parameters: model.decoder.n_parameters() });
-    let index = indexed(shared, &corpus, embedder)?;
-    let event = IndexEvent::Ready {
-        corpus: corpus.name.clone(),
-        n_documents: corpus.documents.len(),
-        n_chunks: index.n_chunks(),
-        n_facts: corpus.facts.len(),
-        suggestions: suggestions(&corpus),
-    };
+    let index = Arc::new(indexed(shared, &corpus, (Arc::new(embedder), &shared.fetching))?);
+    let event = ready_with(&corpus, &index);
+    let index = Mutex::new(Indexed { index, stamp });
     let _ = shared.stock.set(stock(model, &files, (corpus, index)));
     tell(event);
     Ok(())
 }
 
-fn stock(model: LanguageModel, files: &ModelFiles, (corpus, index): (Corpus, Index)) -> Stock {
+/// The index of the documents as they are now: brought up to date first where one was changed.
+pub(super) fn current_index(shared: &Shared, cancel: &Cancel) -> Result<Arc<Index>> {
+    let mut kept = shared.stock()?.index.lock().unwrap_or_else(PoisonError::into_inner);
+    let stamp = Corpus::stamp(&shared.site.corpus);
+    if stamp != kept.stamp {
+        let corpus = Corpus::open(&shared.site.corpus)?;
+        let index = Arc::new(indexed(shared, &corpus, (Arc::clone(kept.index.embedder()), cancel))?);
+        shared.report(WorkerEvent::Index(ready_with(&corpus, &index)));
+        *kept = Indexed { index, stamp };
+    }
+    Ok(Arc::clone(&kept.index))
+}
+
+fn ready_with(corpus: &Corpus, index: &Index) -> IndexEvent {
+    IndexEvent::Ready {
+        corpus: corpus.name.clone(),
+        n_documents: corpus.documents.len(),
+        n_chunks: index.n_chunks(),
+        n_facts: corpus.facts.len(),
+        suggestions: suggestions(corpus),
+    }
+}
+
+fn stock(model: LanguageModel, files: &ModelFiles, (corpus, index): (Corpus, Mutex<Indexed>)) -> Stock {
     let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
     Stock { model_name: files.lasting_name(), model, corpus, index, form }
 }
 
-fn indexed(shared: &Shared, corpus: &Corpus, embedder: Embedder) -> Result<Index> {
-    let cancel = Cancel::clone(&shared.fetching);
-    let indexing =
-        Indexing { embedder: std::sync::Arc::new(embedder), chunking: shared.site.chunking, cancel: &cancel };
+fn indexed(shared: &Shared, corpus: &Corpus, (embedder, cancel): (Arc<dyn Embed>, &Cancel)) -> Result<Index> {
+    let indexing = Indexing { embedder, chunking: shared.site.chunking, cancel };
     let folder = Index::folder(&shared.site.paths.indexes(), corpus, &indexing);
     let mut watch = |progress: IndexProgress| {
         if let IndexProgress::Embedding { done, total } = progress {

@@ -161,5 +161,9 @@ mod tests {
         assert!(TrainFlags::default().config(&settings).unwrap_err().to_string().contains("poetry"));
         let flags = TrainFlags { batch: Some(0), ..TrainFlags::default() };
         assert!(flags.config(&Settings::default()).is_err());
+        let flags = TrainFlags { steps: Some(0), ..TrainFlags::default() };
+        assert!(flags.config(&Settings::default()).is_err());
+        let flags = TrainFlags { clip: Some(f64::NAN), ..TrainFlags::default() };
+        assert!(flags.config(&Settings::default()).is_err());
     }
 }
