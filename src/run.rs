@@ -76,11 +76,19 @@ pub struct RunFolder {
     metrics: Arc<Mutex<File>>,
 }
 
-/// Refuses a place inside a corpus: what is written there would be read as its documents.
+/// Refuses a place inside a corpus, where what is written would be read as its documents; what is hidden is not.
 pub fn refuse_among_documents(path: &Path, corpus: &Path) -> Result<()> {
     let place = std::path::absolute(path).map_err(Error::io("find", path))?;
-    let there = place.ancestors().find_map(|folder| folder.canonicalize().ok());
-    if there.zip(corpus.canonicalize().ok()).is_some_and(|(there, corpus)| there.starts_with(corpus)) {
+    let real = |folder: &Path| Some(folder.canonicalize().ok()?.join(place.strip_prefix(folder).ok()?));
+    let there = place.ancestors().find_map(real).unwrap_or_else(|| place.clone());
+    let Ok(within) = corpus
+        .canonicalize()
+        .and_then(|corpus| there.strip_prefix(&corpus).map(Path::to_path_buf).map_err(std::io::Error::other))
+    else {
+        return Ok(());
+    };
+    let is_hidden = |part: std::path::Component| part.as_os_str().to_string_lossy().starts_with('.');
+    if !within.components().any(is_hidden) {
         let what = format!("lies inside the corpus {}", corpus.display());
         return Err(Error::file(path, what, "name a folder elsewhere: its texts would be read as documents"));
     }
@@ -99,21 +107,19 @@ impl RunFolder {
         Self::open(path).map(|(folder, _)| folder)
     }
 
-    /// Refuses a folder that holds a run already, or anything else.
+    /// Refuses a folder that holds a run already, or something that a run would write over.
     pub fn refuse_taken(path: &Path) -> Result<()> {
         let file = path.join(RECORD);
         if file.exists() {
             let remedy = "go on with --resume, or name another folder";
             return Err(Error::file(&file, "a run is kept here already", remedy));
         }
-        if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Error::file(
-                path,
-                "holds something else than a run",
-                "name a new or an empty folder",
-            ));
+        match removal::PARTS.iter().map(|name| path.join(name)).find(|part| part.exists()) {
+            Some(part) => {
+                Err(Error::file(part, "a run would write over it", "name a new or an empty folder"))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Opens a run that exists.

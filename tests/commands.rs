@@ -357,9 +357,17 @@ fn a_run_is_kept_neither_over_other_files_nor_among_documents() {
         let place = home.path().join(run);
         home.fault(&["train", "--corpus", corpus.to_str().unwrap(), "--run", place.to_str().unwrap()])
     };
-    assert!(refused("corpus").contains("something else than a run"));
-    assert!(refused("corpus/run").contains("inside the corpus"));
+    for place in ["corpus", "corpus/run", "corpus/./run/deeper"] {
+        assert!(refused(place).contains("inside the corpus"), "{place}");
+    }
+    // What is hidden is no document; without a model the run ends there.
+    assert!(!refused("corpus/.runs/a").contains("inside the corpus"));
     assert_eq!(fs::read_dir(&corpus).unwrap().count(), 1);
+    let elsewhere = home.path().join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("facts.jsonl"), "{}").unwrap();
+    assert!(refused("elsewhere").contains("would write over it"));
+    assert_eq!(fs::read_to_string(elsewhere.join("facts.jsonl")).unwrap(), "{}");
 }
 
 #[test]

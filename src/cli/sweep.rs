@@ -87,8 +87,8 @@ impl Planned {
 
     /// Refuses a run that was made with other settings, another corpus or another model.
     fn refuse_another(&self, opened: &Opened) -> crate::error::Result<()> {
-        if !self.folder.exists() {
-            return Ok(());
+        if !self.folder.join("run.toml").exists() {
+            return RunFolder::refuse_taken(&self.folder);
         }
         let record = RunFolder::read_record(&self.folder)?;
         let same = record.train == self.config

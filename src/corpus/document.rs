@@ -143,11 +143,9 @@ fn id_of(root: &Path, path: &Path) -> Result<String> {
 pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
     let mut text = String::from_utf8(bytes).map_err(|wrong| {
         let at = wrong.utf8_error().valid_up_to();
-        Error::file(
-            path,
-            format!("is not UTF-8 text (byte {at})"),
-            "save it as UTF-8 or move it out of the corpus",
-        )
+        let line = wrong.as_bytes()[..at].split(|&byte| byte == b'\n').count();
+        let what = format!("is not UTF-8 text (byte {at}); save it as UTF-8 or move it out of the corpus");
+        Error::Line { path: path.to_path_buf(), line, what }
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());

@@ -96,7 +96,7 @@ fn a_file_that_is_not_utf8_is_named() {
     let dir = folder(&[("a.md", "good")]);
     fs::write(dir.path().join("b.txt"), b"caf\xe9").unwrap();
     let message = Corpus::open(dir.path()).unwrap_err().to_string();
-    assert!(message.contains("b.txt: is not UTF-8 text (byte 3); save it as UTF-8"), "{message}");
+    assert!(message.contains("b.txt:1: is not UTF-8 text (byte 3); save it as UTF-8"), "{message}");
 }
 
 #[cfg(unix)]

@@ -13,7 +13,7 @@ use super::{METRICS, RECORD, RunFolder};
 use crate::error::{Error, Result};
 
 /// The parts of a run, the record and the lock aside: they go last.
-const PARTS: [&str; 6] = [METRICS, FACTS, "checkpoints", "adapter", "report", "export"];
+pub(super) const PARTS: [&str; 6] = [METRICS, FACTS, "checkpoints", "adapter", "report", "export"];
 
 /// What became of a run's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use super::crew::{Shared, guarded, next_order};
-use super::librarian::current_index;
+use super::crew::{Indexed, Shared, guarded, next_order};
+use super::librarian::{current, kept};
 use super::{AnswerEvent, AskOrder, WorkerEvent};
 use crate::cancel::Cancel;
 use crate::corpus::{Wording, contains_gold};
@@ -66,7 +66,9 @@ fn carry_out(shared: &Shared, order: &AskOrder) {
 
 fn answered(shared: &Shared, order: &AskOrder, cancel: &Cancel) -> Result<()> {
     cancel.check()?;
-    let index = current_index(shared, cancel)?;
+    // The run waits between steps until this is dropped.
+    let _guard = shared.controls().map(|controls| controls.answering());
+    let Indexed { corpus, index, .. } = current(shared, cancel)?;
     let desk = desk_of(shared, &index, Sampling::default().max_tokens)?;
     let tuned = order.adapter.as_ref().map(|(step, adapter)| Tuned {
         adapter,
@@ -74,9 +76,7 @@ fn answered(shared: &Shared, order: &AskOrder, cancel: &Cancel) -> Result<()> {
         scale: 1.0,
         digest: None,
     });
-    let gold = gold_of(&shared.stock()?.corpus, &order.question);
-    // The run waits between steps until this is dropped.
-    let _guard = shared.controls().map(|controls| controls.answering());
+    let gold = gold_of(&corpus, &order.question);
     let mut note = |contender, event: AnswerEvent| {
         let judged = match (&event, &gold) {
             (AnswerEvent::Answered(answer), Some(gold)) => {
@@ -98,6 +98,8 @@ struct Measuring {
     done: usize,
     recalls: [Recall; 2],
     last: Option<Instant>,
+    /// Of the documents that are asked about.
+    stamp: Option<u64>,
 }
 
 impl Measuring {
@@ -105,20 +107,23 @@ impl Measuring {
 
     /// Measures the next group, if there is one and nothing is more urgent.
     fn go_on(&mut self, shared: &Shared) {
-        let Some(stock) = shared.stock.get() else { return };
+        let Ok(Indexed { corpus, index, stamp }) = kept(shared) else { return };
+        if self.stamp != Some(stamp) {
+            // Other documents are another measurement.
+            *self = Self { stamp: Some(stamp), last: self.last, ..Self::default() };
+        }
         let too_early = self.last.is_some_and(|last| last.elapsed() < IN_A_RUN);
         if shared.controls().is_some() && (too_early || self.last.is_none()) {
             self.last.get_or_insert_with(Instant::now);
             return;
         }
-        let unseen = items(&stock.corpus, &[Wording::Unseen]);
+        let unseen = items(&corpus, &[Wording::Unseen]);
         let sample: Vec<_> = spread(&unseen, RECALL_SAMPLE).copied().collect();
         let group = &sample[self.done.min(sample.len())..(self.done + GROUP).min(sample.len())];
         if group.is_empty() {
             return;
         }
         let cancel = shared.begin_measuring();
-        let Ok(index) = current_index(shared, &cancel) else { return };
         let Ok(desk) = desk_of(shared, &index, ANSWER_TOKENS) else { return };
         self.last = Some(Instant::now());
         let more: Result<Vec<Recall>> =

@@ -41,8 +41,10 @@ pub struct Site {
     pub chunking: Chunking,
 }
 
-/// An index, and what the documents' files were like when they were read for it.
+/// The documents, their index, and what their files were like when they were read.
+#[derive(Clone)]
 pub(super) struct Indexed {
+    pub(super) corpus: Arc<Corpus>,
     pub(super) index: Arc<Index>,
     pub(super) stamp: u64,
 }
@@ -52,8 +54,7 @@ pub(super) struct Stock {
     pub(super) model: LanguageModel,
     /// The model as it is kept in `run.toml`.
     pub(super) model_name: String,
-    pub(super) corpus: Corpus,
-    pub(super) index: Mutex<Indexed>,
+    pub(super) indexed: Mutex<Indexed>,
     pub(super) form: PromptForm,
 }
 

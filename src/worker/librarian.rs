@@ -9,7 +9,7 @@ use super::{FetchEvent, IndexEvent, WorkerEvent};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording};
 use crate::error::{Error, Result};
-use crate::hub::{self, ModelFiles};
+use crate::hub;
 use crate::lab::claims::{Evidence, judged};
 use crate::model::LanguageModel;
 use crate::rag::{Embed, Embedder, Index, IndexProgress, Indexing, PromptForm};
@@ -73,25 +73,43 @@ fn ready(shared: &Shared) -> Result<()> {
     });
     let (model, embedder) = (model?, embedder?);
     tell(IndexEvent::ModelReady { name: model.name.clone(), n_parameters: model.decoder.n_parameters() });
-    let index = Arc::new(indexed(shared, &corpus, (Arc::new(embedder), &shared.fetching))?);
+    let index = indexed(shared, &corpus, (Arc::new(embedder), &shared.fetching))?;
     let event = ready_with(&corpus, &index);
-    let index = Mutex::new(Indexed { index, stamp });
-    let _ = shared.stock.set(stock(model, &files, (corpus, index)));
+    let indexed = Indexed { corpus: Arc::new(corpus), index: Arc::new(index), stamp };
+    let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
+    let stock = Stock { model_name: files.lasting_name(), model, indexed: Mutex::new(indexed), form };
+    let _ = shared.stock.set(stock);
     tell(event);
     Ok(())
 }
 
-/// The index of the documents as they are now: brought up to date first where one was changed.
-pub(super) fn current_index(shared: &Shared, cancel: &Cancel) -> Result<Arc<Index>> {
-    let mut kept = shared.stock()?.index.lock().unwrap_or_else(PoisonError::into_inner);
+/// The documents and their index as they were last read.
+pub(super) fn kept(shared: &Shared) -> Result<Indexed> {
+    Ok(shared.stock()?.indexed.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// The documents and their index as they are now: read anew where one was changed. While they cannot be read, what is kept
+/// stands; the log says why.
+pub(super) fn current(shared: &Shared, cancel: &Cancel) -> Result<Indexed> {
+    let mut kept = shared.stock()?.indexed.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = Corpus::stamp(&shared.site.corpus);
     if stamp != kept.stamp {
-        let corpus = Corpus::open(&shared.site.corpus)?;
-        let index = Arc::new(indexed(shared, &corpus, (Arc::clone(kept.index.embedder()), cancel))?);
-        shared.report(WorkerEvent::Index(ready_with(&corpus, &index)));
-        *kept = Indexed { index, stamp };
+        match read_anew(shared, (&kept, stamp), cancel) {
+            Ok(indexed) => {
+                shared.report(WorkerEvent::Index(ready_with(&indexed.corpus, &indexed.index)));
+                *kept = indexed;
+            }
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => tracing::warn!(%error, "the documents were changed, but cannot be read"),
+        }
     }
-    Ok(Arc::clone(&kept.index))
+    Ok(kept.clone())
+}
+
+fn read_anew(shared: &Shared, (kept, stamp): (&Indexed, u64), cancel: &Cancel) -> Result<Indexed> {
+    let corpus = Corpus::open(&shared.site.corpus)?;
+    let index = indexed(shared, &corpus, (Arc::clone(kept.index.embedder()), cancel))?;
+    Ok(Indexed { corpus: Arc::new(corpus), index: Arc::new(index), stamp })
 }
 
 fn ready_with(corpus: &Corpus, index: &Index) -> IndexEvent {
@@ -102,11 +120,6 @@ fn ready_with(corpus: &Corpus, index: &Index) -> IndexEvent {
         n_facts: corpus.facts.len(),
         suggestions: suggestions(corpus),
     }
-}
-
-fn stock(model: LanguageModel, files: &ModelFiles, (corpus, index): (Corpus, Mutex<Indexed>)) -> Stock {
-    let form = files.rag.map_or_else(PromptForm::default, PromptForm::from);
-    Stock { model_name: files.lasting_name(), model, corpus, index, form }
 }
 
 fn indexed(shared: &Shared, corpus: &Corpus, (embedder, cancel): (Arc<dyn Embed>, &Cancel)) -> Result<Index> {

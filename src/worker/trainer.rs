@@ -1,7 +1,9 @@
 //! How does an order become a run?
 
-use super::crew::Shared;
+use super::crew::{Indexed, Shared};
+use super::librarian::current;
 use super::{TrainOrder, WorkerEvent};
+use crate::cancel::Cancel;
 use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::model::LanguageModel;
@@ -69,10 +71,11 @@ fn ordered(
 ) -> Result<RunOutcome> {
     let stock = shared.stock()?;
     let config = config_of(order)?;
-    let record = RunRecord::new(&stock.model_name, &stock.corpus, &config);
+    let Indexed { corpus, .. } = current(shared, &Cancel::new())?;
+    let record = RunRecord::new(&stock.model_name, &corpus, &config);
     let place = fresh_place(&shared.site.paths.runs(), config.recipe.name(), record.created_unix_s);
     let folder = RunFolder::create(&place, &record)?;
-    let job = Job { model: &stock.model, corpus: &stock.corpus, config: &config, folder: &folder, controls };
+    let job = Job { model: &stock.model, corpus: &corpus, config: &config, folder: &folder, controls };
     perform(job, sink)
 }
 
