@@ -79,20 +79,17 @@ pub struct RunFolder {
 /// Refuses a place inside a corpus, where what is written would be read as its documents; what is hidden is not.
 pub fn refuse_among_documents(path: &Path, corpus: &Path) -> Result<()> {
     let place = std::path::absolute(path).map_err(Error::io("find", path))?;
+    // As much of it as exists, without links.
     let real = |folder: &Path| Some(folder.canonicalize().ok()?.join(place.strip_prefix(folder).ok()?));
-    let there = place.ancestors().find_map(real).unwrap_or_else(|| place.clone());
-    let Ok(within) = corpus
-        .canonicalize()
-        .and_then(|corpus| there.strip_prefix(&corpus).map(Path::to_path_buf).map_err(std::io::Error::other))
-    else {
+    let (Some(place), Ok(corpus)) = (place.ancestors().find_map(real), corpus.canonicalize()) else {
         return Ok(());
     };
-    let is_hidden = |part: std::path::Component| part.as_os_str().to_string_lossy().starts_with('.');
-    if !within.components().any(is_hidden) {
-        let what = format!("lies inside the corpus {}", corpus.display());
-        return Err(Error::file(path, what, "name a folder elsewhere: its texts would be read as documents"));
+    let Ok(within) = place.strip_prefix(&corpus) else { return Ok(()) };
+    if within.iter().any(|name| name.to_string_lossy().starts_with('.')) {
+        return Ok(());
     }
-    Ok(())
+    let what = format!("lies inside the corpus {}", corpus.display());
+    Err(Error::file(path, what, "name a folder elsewhere: its texts would be read as documents"))
 }
 
 impl RunFolder {
@@ -107,12 +104,16 @@ impl RunFolder {
         Self::open(path).map(|(folder, _)| folder)
     }
 
+    /// Whether a folder holds a run.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(RECORD).is_file()
+    }
+
     /// Refuses a folder that holds a run already, or something that a run would write over.
     pub fn refuse_taken(path: &Path) -> Result<()> {
-        let file = path.join(RECORD);
-        if file.exists() {
+        if Self::is_at(path) {
             let remedy = "go on with --resume, or name another folder";
-            return Err(Error::file(&file, "a run is kept here already", remedy));
+            return Err(Error::file(path.join(RECORD), "a run is kept here already", remedy));
         }
         match removal::PARTS.iter().map(|name| path.join(name)).find(|part| part.exists()) {
             Some(part) => {

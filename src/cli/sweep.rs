@@ -87,7 +87,7 @@ impl Planned {
 
     /// Refuses a run that was made with other settings, another corpus or another model.
     fn refuse_another(&self, opened: &Opened) -> crate::error::Result<()> {
-        if !self.folder.join("run.toml").exists() {
+        if !RunFolder::is_at(&self.folder) {
             return RunFolder::refuse_taken(&self.folder);
         }
         let record = RunFolder::read_record(&self.folder)?;
@@ -303,7 +303,7 @@ impl<'a> Bench<'a> {
     fn trained(&self, run: &Planned, name: &str, (n_left, pace): (f64, &Pace)) -> anyhow::Result<bool> {
         let Opened { model, corpus, .. } = self.opened;
         let record = RunRecord::new(&self.opened.model_name, corpus, &run.config);
-        let folder = if run.folder.join("run.toml").is_file() {
+        let folder = if RunFolder::is_at(&run.folder) {
             let (folder, begun) = RunFolder::open(&run.folder)?;
             let same = (&begun.model, &begun.corpus_digest, &begun.train);
             if same != (&record.model, &record.corpus_digest, &record.train) {

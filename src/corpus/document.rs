@@ -49,8 +49,7 @@ impl Document {
 /// Reads every document under `root`, sorted by id.
 pub(super) fn read_all(root: &Path, remarks: &mut Vec<String>) -> Result<Vec<Document>> {
     let mut documents = Vec::new();
-    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
+    for entry in walk(root) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(wrong) => {
@@ -79,15 +78,19 @@ pub(super) fn read_all(root: &Path, remarks: &mut Vec<String>) -> Result<Vec<Doc
 /// What differs, most likely, once a document was changed, added or taken away: of names, sizes and times. Nothing is read.
 pub(super) fn stamp(root: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
-    let seen = walk.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)).flatten();
-    for entry in seen.filter(|entry| format_of(entry).is_some()) {
+    for entry in walk(root).flatten().filter(|entry| format_of(entry).is_some()) {
         entry.path().hash(&mut hasher);
         if let Ok(about) = entry.metadata() {
             (about.len(), about.modified().ok()).hash(&mut hasher);
         }
     }
     hasher.finish()
+}
+
+/// All that is in a folder and not hidden, by name.
+fn walk(root: &Path) -> impl Iterator<Item = walkdir::Result<DirEntry>> {
+    let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
+    walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry))
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

@@ -104,7 +104,7 @@ pub fn folders(runs: &Path) -> Result<Vec<PathBuf>> {
     }
     let entries = fs::read_dir(runs).map_err(Error::io("read", runs))?.flatten();
     let mut found: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.join(super::RECORD).is_file()).collect();
+        entries.map(|entry| entry.path()).filter(|path| RunFolder::is_at(path)).collect();
     found.sort();
     Ok(found)
 }
@@ -118,7 +118,7 @@ pub fn find(runs: &Path, named: &str) -> Result<PathBuf> {
         return Err(Error::refused("no run is named", "see `lorascope runs list`"));
     }
     for path in [PathBuf::from(named), runs.join(named)] {
-        if path.join(super::RECORD).is_file() {
+        if RunFolder::is_at(&path) {
             return Ok(path);
         }
     }

@@ -1,10 +1,10 @@
 //! What must be there before the lab can work, and in which order is it got?
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::crew::{Indexed, Shared, Stock};
+use super::crew::{Indexed, Shared, Stock, locked};
 use super::{FetchEvent, IndexEvent, WorkerEvent};
 use crate::cancel::Cancel;
 use crate::corpus::{Corpus, Question, Wording};
@@ -85,13 +85,13 @@ fn ready(shared: &Shared) -> Result<()> {
 
 /// The documents and their index as they were last read.
 pub(super) fn kept(shared: &Shared) -> Result<Indexed> {
-    Ok(shared.stock()?.indexed.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Ok(locked(&shared.stock()?.indexed).clone())
 }
 
 /// The documents and their index as they are now: read anew where one was changed. While they cannot be read, what is kept
 /// stands; the log says why.
 pub(super) fn current(shared: &Shared, cancel: &Cancel) -> Result<Indexed> {
-    let mut kept = shared.stock()?.indexed.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = locked(&shared.stock()?.indexed);
     let stamp = Corpus::stamp(&shared.site.corpus);
     if stamp != kept.stamp {
         match read_anew(shared, (&kept, stamp), cancel) {

@@ -35,14 +35,12 @@ pub(super) fn run(product: Multiply) {
 
 /// Vectors that multiply whole numbers.
 trait Unit: Simd {
-    /// Lines beside each other.
-    type Lines: AsRef<[Line]>;
-
-    /// Lines by those that are beside each other.
-    fn beside(lines: &[Line]) -> &[Self::Lines];
-
-    /// A register of them.
-    fn register(lines: &Self::Lines, at: usize) -> Self::i32s;
+    /// A register of lines beside each other.
+    #[inline(always)]
+    fn register(lines: &[Line], at: usize) -> Self::i32s {
+        let n = COLUMNS / Self::F32_LANES;
+        Self::as_simd_i32s(bytemuck::cast_slice(&lines[at / n].0)).0[at % n]
+    }
 
     /// Adds the products of pairs.
     fn add_products(self, sums: Self::i32s, pairs: Self::i32s, others: Self::i32s) -> Self::i32s;
@@ -61,18 +59,6 @@ trait Unit: Simd {
 }
 
 impl Unit for V3 {
-    type Lines = [Line; 1];
-
-    #[inline(always)]
-    fn beside(lines: &[Line]) -> &[Self::Lines] {
-        lines.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn register([line]: &Self::Lines, at: usize) -> Self::i32s {
-        bytemuck::cast::<_, [Self::i32s; R]>(line.0)[at]
-    }
-
     #[inline(always)]
     fn add_products(self, sums: Self::i32s, pairs: Self::i32s, others: Self::i32s) -> Self::i32s {
         let products =
@@ -100,18 +86,6 @@ impl Unit for V3 {
 }
 
 impl Unit for V4 {
-    type Lines = [Line; 3];
-
-    #[inline(always)]
-    fn beside(lines: &[Line]) -> &[Self::Lines] {
-        lines.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn register(lines: &Self::Lines, at: usize) -> Self::i32s {
-        bytemuck::cast(lines[at].0)
-    }
-
     #[inline(always)]
     fn add_products(self, sums: Self::i32s, pairs: Self::i32s, others: Self::i32s) -> Self::i32s {
         let register = |lanes: Self::i32s| bytemuck::cast::<_, __m512i>(lanes);
@@ -226,12 +200,12 @@ fn block_sums<S: Unit, const M: usize, const R: usize, const U: usize, const AHE
     lines: &[Line],
     next: usize,
 ) -> [[S::i32s; U]; M] {
-    let lines = S::beside(lines);
-    assert!(rows.iter().all(|row| row.len() >= lines.len()));
+    let beside = R * S::F32_LANES / COLUMNS;
+    assert!(rows.iter().all(|row| row.len() * beside >= lines.len()));
     let mut sums = [[simd.splat_i32s(0); U]; M];
-    for (k, lines) in lines.iter().enumerate() {
+    for (k, lines) in lines.chunks_exact(beside).enumerate() {
         if AHEAD {
-            lines.as_ref().iter().for_each(|line| call_for(std::slice::from_ref(line), next));
+            (next..next + beside).for_each(|at| call_for(lines, at));
         }
         for (row, sums) in rows.iter().zip(&mut sums) {
             // SAFETY: a row has a pair for each line, asserted above.
