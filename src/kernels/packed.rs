@@ -179,7 +179,7 @@ impl Packed {
     }
 
     /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
-    /// added to them. The part begins with a multiple of 128 rows and with a panel.
+    /// added to them. The part begins with a multiple of 192 rows and with a panel.
     pub(super) fn multiply_part(
         &self,
         lhs: View,

@@ -1,6 +1,7 @@
 //! How are whole numbers multiplied with AVX2, and with AVX-512?
 
 mod tile;
+mod wide;
 
 use std::arch::x86_64::__m512i;
 
@@ -47,12 +48,14 @@ trait Unit: Simd {
 
     fn floats(self, whole: Self::i32s) -> Self::f32s;
 
-    /// [`block_sums`] of the rows that start `stride` pairs apart, if there is a faster way.
+    /// [`block_sums`] of the rows that start `stride` pairs apart, if there is a faster way; the lines that follow so many
+    /// lines later are called for meanwhile.
     #[inline(always)]
     fn faster_sums<const M: usize, const U: usize>(
         self,
         _: (&[i32], usize),
         _: &[Line],
+        _: Option<usize>,
     ) -> Option<[[Self::i32s; U]; M]> {
         None
     }
@@ -76,8 +79,9 @@ impl Unit for V3 {
         self,
         (values, stride): (&[i32], usize),
         lines: &[Line],
+        ahead: Option<usize>,
     ) -> Option<[[Self::i32s; U]; M]> {
-        let is_full = (M, U) == (FEW, R) && lines.len().is_multiple_of(STEP);
+        let is_full = (M, U) == (FEW, R) && lines.len().is_multiple_of(STEP) && ahead.is_none();
         // SAFETY: whoever has a `V3` has found AVX2.
         #[allow(unsafe_code)]
         let sums = is_full.then(|| unsafe { full_tile(values, stride, lines) })?;
@@ -97,6 +101,20 @@ impl Unit for V4 {
     #[inline(always)]
     fn floats(self, whole: Self::i32s) -> Self::f32s {
         self.convert_i32x16_to_f32x16(whole)
+    }
+
+    #[inline(always)]
+    fn faster_sums<const M: usize, const U: usize>(
+        self,
+        (values, stride): (&[i32], usize),
+        lines: &[Line],
+        ahead: Option<usize>,
+    ) -> Option<[[Self::i32s; U]; M]> {
+        let is_full = (M, U) == (MANY, wide::R) && lines.len().is_multiple_of(wide::STEP);
+        // SAFETY: whoever has a `V4` has found AVX-512, and VNNI was asked for before it was taken here.
+        #[allow(unsafe_code)]
+        let sums = is_full.then(|| unsafe { wide::full_tile(values, stride, lines, ahead.unwrap_or(0)) })?;
+        Some(std::array::from_fn(|i| std::array::from_fn(|u| bytemuck::cast(sums[i % MANY][u % wide::R]))))
     }
 }
 
@@ -166,10 +184,11 @@ impl Multiply<'_> {
         for block in from..to {
             let (start, end) = (block * PAIRS, n_all.min((block + 1) * PAIRS));
             let lines = &lines[(first * PAIRS + start) * beside..(first * PAIRS + end) * beside];
-            let faster = || simd.faster_sums::<M, U>((&left.values[row * n_all + start..], n_all), lines);
-            let whole = (!AHEAD).then(faster).flatten().unwrap_or_else(|| {
+            let (values, next) = (&left.values[row * n_all + start..], n_pairs(rhs.depth) * beside);
+            let faster = simd.faster_sums::<M, U>((values, n_all), lines, AHEAD.then_some(next));
+            let whole = faster.unwrap_or_else(|| {
                 let rows = std::array::from_fn(|i| &left.values[(row + i) * n_all..][start..end]);
-                block_sums::<S, M, R, U, AHEAD>(simd, rows, lines, n_pairs(rhs.depth) * beside)
+                block_sums::<S, M, R, U, AHEAD>(simd, rows, lines, next)
             });
             let (scales, _) = S::as_simd_f32s(scales[(first + block) * beside..][..beside].as_flattened());
             let own = &left.scales[block * left.n + row..][..M];
