@@ -13,6 +13,7 @@ mod buffer;
 mod cpu;
 mod elementwise;
 mod encoder;
+mod half_floats;
 mod layer;
 mod linear;
 mod loss;

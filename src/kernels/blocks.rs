@@ -16,18 +16,22 @@ const FEWER_ROWS: usize = 66;
 /// The least rows that are worth reading the weights for.
 const LEAST_ROWS: usize = 12;
 
+/// Whether products are slow: then weights can be read more often.
+fn is_slow() -> bool {
+    level() < Level::Avx512
+}
+
 /// Consecutive blocks of `n` rows, all but the last whole tiles. Where products are fast, as many for each thread and of
 /// nearly the same size: each reads the weights anew. Where they are slow, smaller and smaller ones towards the end, so
 /// that no thread waits long for one that is slower (Polychronopoulos and Kuck 1987, "guided self-scheduling").
 fn row_blocks(n: usize) -> Vec<Range<usize>> {
     let tile = if level() == Level::Amx { STEP } else { tile_rows() };
     let n_threads = rayon::current_num_threads().max(1);
-    let is_slow = level() < Level::Avx512;
     let mut left = n.div_ceil(ROWS).next_multiple_of(n_threads);
     let (mut all, mut start) = (Vec::new(), 0);
     while start < n {
         let rest = n - start;
-        let rows = if is_slow {
+        let rows = if is_slow() {
             (2 * rest).div_ceil(3 * n_threads).clamp(LEAST_ROWS, FEWER_ROWS)
         } else {
             rest.div_ceil(left)
@@ -104,6 +108,14 @@ mod tests {
             let largest_after = |i: usize| all[i..].iter().map(Range::len).max().unwrap_or(0);
             for (i, rows) in all.iter().enumerate() {
                 assert!(largest_after(i) <= rows.len() + tile, "{n}: {all:?}");
+            }
+            if !is_slow() {
+                // As many for each thread, of nearly the same size.
+                assert!(all.len().is_multiple_of(n_threads) || n < 2 * ROWS * n_threads, "{n}: {all:?}");
+                assert!(all.len() < 2 || largest_after(0) <= all[all.len() - 2].len() + tile, "{n}: {all:?}");
+                continue;
+            }
+            for (i, rows) in all.iter().enumerate() {
                 // What is begun last takes no longer than all others have still to do.
                 let rest: usize = all[i..].iter().map(Range::len).sum();
                 assert!(rows.len() <= rest.div_ceil(n_threads).max(LEAST_ROWS) + tile, "{n}: {all:?}");

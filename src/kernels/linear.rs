@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::blocks::by_rows;
@@ -28,8 +28,8 @@ pub struct FrozenLinear {
 
 #[derive(Debug, Clone)]
 enum Weight {
-    /// As it came (out, in); packed besides where products are not formed in float32.
-    Rows(Tensor, Option<Arc<PackedWeight>>),
+    /// As it came (out, in).
+    Rows(Tensor),
     Packed(Arc<PackedWeight>),
 }
 
@@ -62,20 +62,21 @@ impl FrozenLinear {
     /// Takes a weight (out, in), detached from any graph, and packs it where the own operators run.
     pub fn new(weight: &Tensor) -> Result<Self> {
         let weight = weight.detach().contiguous()?;
-        if !is_fast(&[&weight]) {
-            return Self::in_rows(&weight);
-        }
-        let (packed, dims) = (PackedWeight::new(&weight)?, weight.dims2()?);
-        let weight = Weight::Packed(Arc::new(packed));
+        let dims = weight.dims2()?;
+        let packs = is_fast(&[&weight]);
+        let weight =
+            if packs { Weight::Packed(Arc::new(PackedWeight::new(&weight)?)) } else { Weight::Rows(weight) };
         Ok(Self { dims, weight, narrow: Arc::default() })
     }
 
-    /// Leaves a weight (out, in) as it is: one whose rows are also looked up, as the embedding's.
+    /// Takes a weight (out, in) whose rows are also looked up, as the embedding's: where products are formed in float32 it
+    /// stays as it is.
     pub fn in_rows(weight: &Tensor) -> Result<Self> {
         let weight = weight.detach().contiguous()?;
-        let is_rounded = level().rounds() && is_fast(&[&weight]);
-        let packed = is_rounded.then(|| PackedWeight::new(&weight)).transpose()?.map(Arc::new);
-        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight, packed), narrow: Arc::default() })
+        if level().rounds() && is_fast(&[&weight]) {
+            return Self::new(&weight);
+        }
+        Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight), narrow: Arc::default() })
     }
 
     /// (out, in) of the weight.
@@ -95,7 +96,7 @@ impl FrozenLinear {
     pub(super) fn packed(&self) -> Option<&PackedWeight> {
         match &self.weight {
             Weight::Packed(packed) => Some(packed),
-            Weight::Rows(_, packed) => packed.as_deref(),
+            Weight::Rows(_) => None,
         }
     }
 
@@ -103,7 +104,7 @@ impl FrozenLinear {
     pub fn weight(&self) -> Result<Tensor> {
         let (d_out, d_in) = self.dims;
         match &self.weight {
-            Weight::Rows(weight, _) => Ok(weight.clone()),
+            Weight::Rows(weight) => Ok(weight.clone()),
             Weight::Packed(packed) => {
                 let at = |i: usize| packed.forward.at(i % d_in, i / d_in);
                 Tensor::from_vec((0..d_out * d_in).map(at).collect(), self.dims, &Device::Cpu)
@@ -111,14 +112,44 @@ impl FrozenLinear {
         }
     }
 
+    /// The weights (n, in) of some outputs.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn look_up(&self, outputs: &[u32]) -> Result<Tensor> {
+        let (d_out, d_in) = self.dims;
+        if let Some(output) = outputs.iter().find(|&&o| o as usize >= d_out) {
+            bail!("output {output} of {d_out}");
+        }
+        match &self.weight {
+            Weight::Rows(weight) => {
+                weight.index_select(&Tensor::from_slice(outputs, outputs.len(), weight.device())?, 0)
+            }
+            Weight::Packed(packed) => {
+                let mut rows = vec![0.0; outputs.len() * d_in];
+                let each = rows.par_chunks_mut(d_in.max(1)).zip(outputs);
+                each.for_each(|(row, &output)| packed.forward.column(output as usize, row));
+                Tensor::from_vec(rows, (outputs.len(), d_in), &Device::Cpu)
+            }
+        }
+    }
+
+    /// Whether the own operators can run on it.
+    pub(super) fn is_fast(&self) -> bool {
+        match &self.weight {
+            Weight::Rows(weight) => is_fast(&[weight]),
+            Weight::Packed(_) => true,
+        }
+    }
+
     /// Calls `f` with the weight.
     pub(super) fn with_outputs<R>(&self, f: impl FnOnce(Outputs) -> Result<R>) -> Result<R> {
         let (d_out, d_in) = self.dims;
         match &self.weight {
-            Weight::Rows(weight, None) => {
+            Weight::Rows(weight) => {
                 with_values(weight, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
             }
-            Weight::Rows(_, Some(packed)) | Weight::Packed(packed) => f(Outputs::Packed(packed)),
+            Weight::Packed(packed) => f(Outputs::Packed(packed)),
         }
     }
 
@@ -150,8 +181,8 @@ impl FrozenLinear {
     fn rows(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
         let (d_out, d_in) = self.dims;
         match &self.weight {
-            Weight::Rows(weight, None) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out)))),
-            Weight::Packed(packed) | Weight::Rows(_, Some(packed)) => {
+            Weight::Rows(weight) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out)))),
+            Weight::Packed(packed) => {
                 Ok(packed.forward.multiply_all(Rows::new(x, d_in), n))
             }
         }
@@ -160,7 +191,7 @@ impl FrozenLinear {
     fn in_few_bits(&self) -> Result<Narrow> {
         let d_in = self.dims.1;
         match &self.weight {
-            Weight::Rows(weight, _) => with_values(weight, |w| {
+            Weight::Rows(weight) => with_values(weight, |w| {
                 Ok(Narrow::new(self.dims, |row, to| to.copy_from_slice(&w[row * d_in..(row + 1) * d_in])))
             }),
             Weight::Packed(packed) => Ok(Narrow::new(self.dims, |row, to| {
@@ -249,12 +280,12 @@ impl CustomOp1 for FrozenLinear {
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (n, (d_out, d_in)) = (x.dim(0)?, self.dims);
         let dx = with_values(dy, |dy| match &self.weight {
-            Weight::Rows(weight, None) => with_values(weight, |w| {
+            Weight::Rows(weight) => with_values(weight, |w| {
                 let mut dx = vec![0.0; n * d_in];
                 Product::new(View::new(dy, n, d_out), View::new(w, d_out, d_in)).write(&mut dx, d_in);
                 Ok(dx)
             }),
-            Weight::Packed(packed) | Weight::Rows(_, Some(packed)) => {
+            Weight::Packed(packed) => {
                 Ok(packed.backward().multiply_all(Rows::new(dy, d_out), n))
             }
         })?;

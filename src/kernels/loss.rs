@@ -32,7 +32,7 @@ pub fn cross_entropy(
     if hidden.dim(0)? != targets.len() {
         bail!("{} rows for {} targets", hidden.dim(0)?, targets.len());
     }
-    if is_fast(&[hidden, &head.weight()?]) {
+    if is_fast(&[hidden]) && head.is_fast() {
         let told = Arc::new(OnceLock::new());
         let op = CrossEntropy {
             head: head.clone(),

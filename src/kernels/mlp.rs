@@ -1,10 +1,13 @@
 //! How are the gate and the up projection joined?
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use pulp::bytemuck;
 use rayon::prelude::*;
 
-use super::cpu::{is_fast, values, with_values};
+use super::buffer::Buffer;
+use super::cpu::{is_fast, level, values, with_values};
 use super::elementwise::{exp, vectorised};
+use super::half_floats;
 
 /// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). The rows (n, 2 · intermediate) hold the gate,
 /// then the way up; the result is (n, intermediate).
@@ -62,6 +65,44 @@ pub(super) fn join_rows(gate_up: &[f32], inner: usize, y: &mut [f32]) {
         let (gate, up) = row.split_at(inner);
         forward_row(gate, up, y);
     }
+}
+
+/// Whether gate and way up wait in half floats for the backward pass: where products are of rounded values anyway. They
+/// are most of what a layer keeps.
+fn keeps_halves(inner: usize) -> bool {
+    level().rounds() && inner.is_multiple_of(2)
+}
+
+/// Room that gate and way up of a row take until the backward pass, in values of float32.
+pub(super) fn kept_width(inner: usize) -> usize {
+    if keeps_halves(inner) { inner } else { 2 * inner }
+}
+
+/// Calls `make` with room for rows (n, 2 · `inner`) of gate and way up, then `f` with them, and keeps them for the backward
+/// pass in `kept`.
+pub(super) fn keep(
+    (kept, inner): (&mut [f32], usize),
+    make: impl FnOnce(&mut [f32]),
+    f: impl FnOnce(&[f32]),
+) {
+    if !keeps_halves(inner) {
+        make(kept);
+        return f(kept);
+    }
+    let mut rows = Buffer::new(2 * kept.len());
+    make(&mut rows);
+    f(&rows);
+    half_floats::narrow(&rows, bytemuck::cast_slice_mut(kept));
+}
+
+/// Calls `f` with the rows that were kept.
+pub(super) fn with_kept((kept, inner): (&[f32], usize), f: impl FnOnce(&[f32])) {
+    if !keeps_halves(inner) {
+        return f(kept);
+    }
+    let mut rows = Buffer::new(2 * kept.len());
+    half_floats::widen(bytemuck::cast_slice(kept), &mut rows);
+    f(&rows);
 }
 
 /// Its gradient, on this thread.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::adapter::Adapter;
@@ -22,7 +22,8 @@ use crate::kernels::{
 #[derive(Debug)]
 pub struct Decoder {
     config: ModelConfig,
-    embedding: Tensor,
+    /// (vocab, hidden), of which rows are looked up.
+    embedding: FrozenLinear,
     layers: Vec<Arc<FrozenLayer>>,
     norm: RmsNorm,
     head: FrozenLinear,
@@ -93,7 +94,8 @@ impl Decoder {
         layers: Vec<Arc<FrozenLayer>>,
         (embedding, output, norm): (Tensor, Option<Tensor>, &Tensor),
     ) -> Result<Self> {
-        let head = FrozenLinear::in_rows(output.as_ref().unwrap_or(&embedding))?;
+        let embedding = FrozenLinear::in_rows(&embedding)?;
+        let head = output.map_or_else(|| Ok(embedding.clone()), |output| FrozenLinear::in_rows(&output))?;
         let rope = Arc::new(RopeTable::new(&config.rotary_frequencies(), config.max_positions));
         let norm = RmsNorm::new(norm, config.rms_norm_eps)?;
         Ok(Self { config, embedding, layers, norm, head, rope })
@@ -116,19 +118,21 @@ impl Decoder {
             l.stacks().into_iter().map(size).sum::<usize>() + l.attn_norm.width() + l.ffn_norm.width()
         };
         let head = if self.config.tie_embeddings { 0 } else { size(&self.head) };
-        let outer = self.embedding.elem_count() + self.norm.width() + head;
+        let outer = size(&self.embedding) + self.norm.width() + head;
         outer + self.layers.iter().map(layer).sum::<usize>()
     }
 
     /// Bytes that its weights take, and how many more when it is trained: projections are packed once more for the way
     /// down.
     pub fn n_bytes(&self) -> (usize, usize) {
-        let rows = |p: &FrozenLinear| if p.n_packed_bytes().0 > 0 { 0 } else { p.dims().0 * p.dims().1 * 4 };
-        let stacks = || self.layers.iter().flat_map(|l| l.stacks());
-        let in_rows = self.embedding.elem_count() * 4 + stacks().map(rows).sum::<usize>();
-        let head = if self.config.tie_embeddings { 0 } else { self.head.dims().0 * self.head.dims().1 * 4 };
-        let packed = stacks().chain([&self.head]).map(FrozenLinear::n_packed_bytes);
-        packed.fold((in_rows + head, 0), |(up, down), (a, b)| (up + a, down + b))
+        let of = |p: &FrozenLinear| match p.n_packed_bytes() {
+            (0, _) => (p.dims().0 * p.dims().1 * size_of::<f32>(), 0),
+            packed => packed,
+        };
+        let all = self.layers.iter().flat_map(|l| l.stacks()).chain([&self.head]);
+        let (up, down) = all.map(of).fold((0, 0), |(up, down), (a, b)| (up + a, down + b));
+        let looked_up = if self.config.tie_embeddings { 0 } else { of(&self.embedding).0 };
+        (up + looked_up, down)
     }
 
     /// Normalised hidden states (n, hidden) of sequences packed one after another, each from its own
@@ -222,8 +226,7 @@ impl Decoder {
         if let Some(token) = tokens.iter().find(|&&t| t as usize >= self.config.vocab_size) {
             bail!("token {token} is outside the vocabulary of {}", self.config.vocab_size);
         }
-        let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
-        self.embedding.index_select(&ids, 0)
+        self.embedding.look_up(tokens)
     }
 
     /// Who corrects which rows of a stack's input.

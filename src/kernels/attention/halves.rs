@@ -1,18 +1,16 @@
 //! How are keys and values kept where products are rounded anyway?
 //!
 //! In half floats (IEEE 754 binary16), which halves what is read for each token that is written. Keys stand side by side,
-//! sixteen of them, so that each sums up its score in a lane of its own. A number larger than a half float
-//! can be becomes the largest; what is none stays none.
+//! sixteen of them, so that each sums up its score in a lane of its own.
 
 use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps};
 
-use half::f16;
-use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use pulp::bytemuck::cast;
 
 use super::few::{SPAN, TOGETHER};
 use crate::kernels::cpu::call_for;
 use crate::kernels::elementwise::{exp_and_sum, max_of};
+use crate::kernels::half_floats::{narrow, widen};
 use crate::kernels::narrow::vectors::{are_there, numbers};
 
 /// Keys that stand side by side.
@@ -95,20 +93,10 @@ impl Halves {
     }
 }
 
-fn widen(bits: &[u16], values: &mut [f32]) {
-    bits.reinterpret_cast::<f16>().convert_to_f32_slice(values);
-}
-
 /// As bits of half floats.
 fn rounded(values: &[f32]) -> Vec<u16> {
-    let mut bits = vec![0_u16; values.len()];
-    bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
-    for (bits, value) in bits.iter_mut().zip(values) {
-        // Infinity comes after the largest number.
-        if *bits & 0x7fff == f16::INFINITY.to_bits() && value.is_finite() {
-            *bits -= 1;
-        }
-    }
+    let mut bits = vec![0; values.len()];
+    narrow(values, &mut bits);
     bits
 }
 
@@ -161,6 +149,8 @@ fn span<const M: usize>(q: &[f32], dim: usize, (lines, values): (&[[u16; SIDE]],
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     fn noise(n: usize, seed: u32) -> Vec<f32> {

@@ -58,13 +58,15 @@ impl FusedLayer {
             |(rows, [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down])| {
                 let n = rows.len();
                 let dy = own(dy, &rows, hidden);
-                let gate_up = own(&kept.gate_up, &rows, outputs[2]);
+                let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
                 let middle = own(&kept.middle, &rows, hidden);
-                mlp::join_rows(gate_up, inner, joined);
                 down_stack.thin(dy, n, u_down);
                 let mut d_joined = Buffer::new(n * inner);
                 down_stack.rows(dy, u_down, n, &mut d_joined);
-                mlp::part_rows(gate_up, &d_joined, inner, d_gate_up);
+                mlp::with_kept((gate_up, inner), |gate_up| {
+                    mlp::join_rows(gate_up, inner, joined);
+                    mlp::part_rows(gate_up, &d_joined, inner, d_gate_up);
+                });
                 drop(d_joined);
                 gate_up_stack.thin(d_gate_up, n, u_gate_up);
                 let mut dh = Buffer::new(n * hidden);

@@ -22,7 +22,7 @@ pub(super) struct Kept {
     pub(super) log_sums: LogSums,
     /// The rows between attention and MLP (n, hidden).
     pub(super) middle: Buffer,
-    /// (n, 2 · intermediate)
+    /// (n, 2 · intermediate), as [`mlp::keep`] keeps it.
     pub(super) gate_up: Buffer,
     /// `s x Aᵀ` of each stack (n, its width).
     pub(super) thin: [Buffer; 4],
@@ -44,7 +44,7 @@ impl FusedLayer {
             attended: buffer(layer.output.dims().1),
             log_sums: LogSums::new(),
             middle: buffer(hidden),
-            gate_up: buffer(outputs[2]),
+            gate_up: buffer(mlp::kept_width(inner)),
             thin: widths.map(buffer),
         };
         let x = &kept.x[..];
@@ -60,7 +60,7 @@ impl FusedLayer {
         let buffers = [
             (y, hidden),
             (&mut kept.middle[..], hidden),
-            (&mut kept.gate_up[..], outputs[2]),
+            (&mut kept.gate_up[..], mlp::kept_width(inner)),
             (&mut thin_output[..], widths[1]),
             (&mut thin_gate_up[..], widths[2]),
             (&mut thin_down[..], widths[3]),
@@ -77,9 +77,12 @@ impl FusedLayer {
             );
             let mut h = Buffer::new(n * hidden);
             layer.ffn_norm.rows(middle, &mut h);
-            gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up);
             let mut joined = Buffer::new(n * inner);
-            mlp::join_rows(gate_up, inner, &mut joined);
+            mlp::keep(
+                (gate_up, inner),
+                |gate_up| gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up),
+                |gate_up| mlp::join_rows(gate_up, inner, &mut joined),
+            );
             y.copy_from_slice(middle);
             down_stack.rows(&joined, n, (y, Onto::Sum), thin_down);
         });
