@@ -21,6 +21,22 @@ struct Task<'a> {
     gradient: &'a mut [f32],
 }
 
+impl Task<'_> {
+    fn run(self) {
+        let (left, right, gradient) = (self.left, self.right, self.gradient);
+        let (height, width) = (left.dims().1, right.dims().1);
+        if width >= height {
+            return Product::new(left.t(), right).on_one_thread().write(gradient, width);
+        }
+        // The other way round: products are fast along rows that are long.
+        let mut turned = Buffer::new(gradient.len());
+        Product::new(right.t(), left).on_one_thread().write(&mut turned, height);
+        for (i, row) in gradient.chunks_exact_mut(width).enumerate() {
+            row.iter_mut().zip(turned[i..].iter().step_by(height)).for_each(|(to, &value)| *to = value);
+        }
+    }
+}
+
 impl FusedLayer {
     /// Writes the gradient of what came in to `dx`, unless that is empty, and that of the layer's own LoRA weights to
     /// `d_own`.
@@ -120,10 +136,7 @@ impl FusedLayer {
         }
         // The largest first: then all threads end at about the same time.
         tasks.sort_by_key(|t| std::cmp::Reverse(t.gradient.len()));
-        tasks.into_par_iter().with_max_len(1).for_each(|t| {
-            let stride = t.right.dims().1;
-            Product::new(t.left.t(), t.right).on_one_thread().write(t.gradient, stride);
-        });
+        tasks.into_par_iter().with_max_len(1).for_each(Task::run);
         Ok(())
     }
 }
