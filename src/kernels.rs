@@ -35,7 +35,8 @@ pub use cpu::{Level, choose_float32, features, level, with_values};
 pub use elementwise::first_of_largest;
 pub use encoder::{Affine, EncoderLayer, LayerNorm, encode};
 pub use layer::{
-    CorrectedRows, Corrections, FrozenLayer, LayerCorrections, RowCorrections, answer_layer, decoder_layers,
+    CorrectedRows, Corrections, FlatGradient, FrozenLayer, LayerCorrections, RowCorrections, answer_layer,
+    decoder_layers,
 };
 pub use linear::{Correction, FrozenLinear};
 pub use loss::{cross_entropy, kl_divergence, token_log_probs};

@@ -69,6 +69,29 @@ pub struct Corrections<'a> {
     /// Their weights in one vector, of which they are views, where they stand so: layer by layer, stack by stack, first
     /// every `A`, then every `B`. It then gets their gradients as one.
     pub flat: Option<&'a Tensor>,
+    /// Where that gradient goes, if not through candle.
+    pub gradient: Option<&'a FlatGradient>,
+}
+
+/// Where gradients of a flat vector add up. Candle would clear a vector as long for each backward pass, and add the gradient
+/// to it.
+#[derive(Debug, Clone, Default)]
+pub struct FlatGradient(Arc<Mutex<Option<Vec<f32>>>>);
+
+impl FlatGradient {
+    /// The sum of what backward passes left here since it was taken last; `None` if there was none.
+    pub fn take(&self) -> Option<Vec<f32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Adds a gradient, which is as long as those before.
+    pub fn add(&self, gradient: Vec<f32>) {
+        let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *sum {
+            None => *sum = Some(gradient),
+            Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value),
+        }
+    }
 }
 
 impl Corrections<'_> {
@@ -119,7 +142,7 @@ pub fn decoder_layers(
         FusedLayer { layer, shape, plans, scaling: lora.scaling as f32 }
     };
     let layers = layers.iter().zip(plans).map(fused).collect();
-    x.apply_op2(&flat, Fused { layers, keeps, kept: Mutex::default() })
+    x.apply_op2(&flat, Fused { layers, keeps, kept: Mutex::default(), gradient: lora.gradient.cloned() })
 }
 
 /// The same in plain differentiable operations.
@@ -183,6 +206,7 @@ struct Fused {
     keeps: bool,
     /// Of each layer.
     kept: Mutex<Vec<Kept>>,
+    gradient: Option<FlatGradient>,
 }
 
 impl Fused {
@@ -249,6 +273,10 @@ impl CustomOp2 for Fused {
         let (dx, d_lora) =
             with_values(lora, |lora| with_values(dy, |dy| self.backward((lora, dy), kept, wanted)))?;
         let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
+        if let Some(sum) = &self.gradient {
+            sum.add(d_lora);
+            return Ok((dx, None));
+        }
         Ok((dx, Some(Tensor::from_vec(d_lora, lora.shape(), lora.device())?)))
     }
 }

@@ -146,9 +146,7 @@ impl FrozenLinear {
     pub(super) fn with_outputs<R>(&self, f: impl FnOnce(Outputs) -> Result<R>) -> Result<R> {
         let (d_out, d_in) = self.dims;
         match &self.weight {
-            Weight::Rows(weight) => {
-                with_values(weight, |w| f(Outputs::Rows(View::new(w, d_out, d_in))))
-            }
+            Weight::Rows(weight) => with_values(weight, |w| f(Outputs::Rows(View::new(w, d_out, d_in)))),
             Weight::Packed(packed) => f(Outputs::Packed(packed)),
         }
     }
@@ -182,9 +180,7 @@ impl FrozenLinear {
         let (d_out, d_in) = self.dims;
         match &self.weight {
             Weight::Rows(weight) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out)))),
-            Weight::Packed(packed) => {
-                Ok(packed.forward.multiply_all(Rows::new(x, d_in), n))
-            }
+            Weight::Packed(packed) => Ok(packed.forward.multiply_all(Rows::new(x, d_in), n)),
         }
     }
 
@@ -285,9 +281,7 @@ impl CustomOp1 for FrozenLinear {
                 Product::new(View::new(dy, n, d_out), View::new(w, d_out, d_in)).write(&mut dx, d_in);
                 Ok(dx)
             }),
-            Weight::Packed(packed) => {
-                Ok(packed.backward().multiply_all(Rows::new(dy, d_out), n))
-            }
+            Weight::Packed(packed) => Ok(packed.backward().multiply_all(Rows::new(dy, d_out), n)),
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }

@@ -166,7 +166,7 @@ fn a_decoder_layer_keeps_the_laws() {
             for (i, &(stack, start, _)) in corrected.iter().enumerate() {
                 corrections[stack].push(Correction { start, a: t[1 + 2 * i], b: t[2 + 2 * i] });
             }
-            let lora = Corrections { layers: vec![corrections], scaling: 0.4, flat: None };
+            let lora = Corrections { layers: vec![corrections], scaling: 0.4, ..Corrections::default() };
             let layers = std::slice::from_ref(&layer);
             if fast {
                 decoder_layers(t[0], layers, &lora, &shape)
@@ -217,7 +217,8 @@ fn layers_on_top_of_each_other_keep_the_laws() {
         };
         let layers_of = |layer: usize| std::array::from_fn(|stack| of(4 * layer + stack));
         let flat = t[1].flatten_all()?;
-        let lora = Corrections { layers: (0..3).map(layers_of).collect(), scaling: 0.4, flat: Some(&flat) };
+        let layers_of = (0..3).map(layers_of).collect();
+        let lora = Corrections { layers: layers_of, scaling: 0.4, flat: Some(&flat), gradient: None };
         if fast {
             decoder_layers(t[0], &layers, &lora, &shape)
         } else {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::config::ModelConfig;
 use super::lora::{LoraConfig, Projection};
 use crate::error::{Error, Result};
+use crate::kernels::FlatGradient;
 
 /// `lora_A` (rank, in) and `lora_B` (out, rank) of one projection.
 #[derive(Debug, Clone)]
@@ -59,24 +60,36 @@ pub struct Adapter {
     layers: Vec<BTreeMap<Projection, LoraPair>>,
     /// The vector that all weights are views of, where they are.
     flat: Option<Tensor>,
+    gradient: Option<FlatGradient>,
 }
 
 impl Adapter {
     /// No weights yet.
     pub fn empty(config: LoraConfig, base: &str, n_layers: usize) -> Self {
-        Self { config, base: base.to_owned(), layers: vec![BTreeMap::new(); n_layers], flat: None }
+        let layers = vec![BTreeMap::new(); n_layers];
+        Self { config, base: base.to_owned(), layers, flat: None, gradient: None }
     }
 
     /// Puts one pair in place.
     pub fn set(&mut self, layer: usize, projection: Projection, pair: LoraPair) {
         self.layers[layer].insert(projection, pair);
-        self.flat = None;
+        (self.flat, self.gradient) = (None, None);
     }
 
     /// All weights in one vector, where they are views of one: layer by layer, in each the projections of one input
     /// together, first every `A`, then every `B`.
     pub fn flat(&self) -> Option<&Tensor> {
         self.flat.as_ref()
+    }
+
+    /// Lets the gradient of that vector add up in a place of its own.
+    pub(super) fn put_gradient(&mut self, gradient: FlatGradient) {
+        self.gradient = Some(gradient);
+    }
+
+    /// Where the gradient of that vector goes, if it has a place of its own.
+    pub fn gradient(&self) -> Option<&FlatGradient> {
+        self.gradient.as_ref()
     }
 
     /// A copy of all weights in one vector, in that order.
@@ -108,7 +121,7 @@ impl Adapter {
         if start != flat.elem_count() {
             candle_core::bail!("{} values for an adapter of {start}", flat.elem_count());
         }
-        over.flat = Some(flat);
+        (over.flat, over.gradient) = (Some(flat), None);
         Ok(over)
     }
 

@@ -167,7 +167,8 @@ impl Decoder {
         let layer =
             |i| Projection::STACKS.map(|stack| corrections((adapter, scale), (&self.config, i, stack)));
         let layers = (0..self.layers.len()).map(layer).collect();
-        Corrections { layers, scaling: adapter.config.scaling() * scale, flat: adapter.flat() }
+        let (scaling, flat) = (adapter.config.scaling() * scale, adapter.flat());
+        Corrections { layers, scaling, flat, gradient: adapter.gradient() }
     }
 
     /// Normalised hidden states of new tokens of several sequences, `lengths[i]` of them for

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Result as TensorResult, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::adapter::{Adapter, LoraPair};
 use super::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::kernels::FlatGradient;
 
 /// One of the seven projections of a decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,6 +156,7 @@ pub struct TrainableAdapter {
     pub weights: Var,
     /// What the decoder reads.
     pub adapter: Adapter,
+    gradient: FlatGradient,
 }
 
 impl TrainableAdapter {
@@ -180,8 +183,21 @@ impl TrainableAdapter {
     /// Goes on from finished weights, which are copied.
     pub fn from_adapter(start: &Adapter) -> Result<Self> {
         let weights = Var::from_tensor(&start.flattened()?)?;
-        let adapter = start.over(weights.as_tensor().clone())?;
-        Ok(Self { weights, adapter })
+        let (mut adapter, gradient) = (start.over(weights.as_tensor().clone())?, FlatGradient::default());
+        adapter.put_gradient(gradient.clone());
+        Ok(Self { weights, adapter, gradient })
+    }
+
+    /// The gradient of all weights, of the backward pass that filled `store`, where plain operations leave it. `None` if
+    /// nothing has led back to the weights.
+    pub fn take_gradient(&self, store: &mut GradStore) -> TensorResult<Option<Tensor>> {
+        let own = self.gradient.take();
+        let own =
+            own.map(|own| Tensor::from_vec(own, self.weights.shape(), self.weights.device())).transpose()?;
+        match (own, store.remove(&self.weights)) {
+            (Some(own), Some(other)) => Ok(Some((own + other)?)),
+            (own, other) => Ok(own.or(other)),
+        }
     }
 
     /// A finished copy that later updates don't reach.

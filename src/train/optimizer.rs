@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor, Var};
 
 use crate::error::{Error, Result};
 use crate::kernels::{AdamWRule, adamw, squared_norm};
+use crate::model::lora::TrainableAdapter;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -96,14 +97,14 @@ impl AdamW {
     }
 }
 
-/// The gradient of the weights. One that is missing would mean that nothing is learnt, silently.
+/// The gradient that a backward pass gave the weights. One that is missing would mean that nothing is learnt, silently.
 ///
 /// # Errors
 /// When it is missing.
-pub fn gradient_of(weights: &Var, store: &mut GradStore) -> Result<Tensor> {
+pub fn gradient_of(trainable: &TrainableAdapter, store: &mut GradStore) -> Result<Tensor> {
     let missing = "the LoRA weights got no gradient";
-    store
-        .remove(weights)
+    trainable
+        .take_gradient(store)?
         .ok_or_else(|| Error::refused(missing, "this is a fault in lorascope: please report it"))
 }
 

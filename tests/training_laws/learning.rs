@@ -164,6 +164,6 @@ fn weights_without_a_gradient_are_refused() {
     let trainable = fresh(11);
     let other = candle_core::Var::new(&[1.0_f32], &Device::Cpu).unwrap();
     let mut store = other.as_tensor().sqr().unwrap().sum_all().unwrap().backward().unwrap();
-    let refused = gradient_of(&trainable.weights, &mut store).unwrap_err().to_string();
+    let refused = gradient_of(&trainable, &mut store).unwrap_err().to_string();
     assert!(refused.contains("no gradient"), "{refused}");
 }
