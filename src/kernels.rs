@@ -40,6 +40,7 @@ pub use layer::{
 };
 pub use linear::{Correction, FrozenLinear};
 pub use loss::{cross_entropy, kl_divergence, token_log_probs};
+pub use mlp::kept_width;
 pub use norm::{RmsNorm, rms_norm};
 pub use peak::{MemoryTrial, ProductTrial};
 pub use rope::RopeTable;

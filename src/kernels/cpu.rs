@@ -12,14 +12,14 @@ pub enum Level {
     /// Own operators in float32, with the widest instructions the machine offers up to AVX2 or NEON.
     Simd,
     /// The same, but for products with frozen weights: AVX2 forms them in whole numbers of 13 bits with float32 sums.
-    /// Cached keys and values are half floats.
+    /// The embedding is kept so too; cached keys and values, and what the MLP keeps for the backward pass, are half floats.
     Avx2,
     /// All in float32 with AVX-512.
     Avx512,
     /// The same, but for what `Avx2` does in other numbers: AVX-512 with VNNI does it so, too.
     Vnni,
-    /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; cached keys and values in half floats; all
-    /// else with AVX-512.
+    /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; the embedding in bfloat16; half floats as with
+    /// `Avx2`; all else with AVX-512.
     Amx,
 }
 
@@ -43,7 +43,8 @@ impl Level {
             .find(|level| level.name() == name)
     }
 
-    /// Whether products with frozen weights are formed of rounded values, and an answer's keys and values kept so.
+    /// Whether products with frozen weights are formed of rounded values; the embedding, an answer's keys and values and what
+    /// the MLP keeps are then rounded too.
     pub fn rounds(self) -> bool {
         matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
     }

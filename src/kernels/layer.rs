@@ -69,7 +69,7 @@ pub struct Corrections<'a> {
     /// Their weights in one vector, of which they are views, where they stand so: layer by layer, stack by stack, first
     /// every `A`, then every `B`. It then gets their gradients as one.
     pub flat: Option<&'a Tensor>,
-    /// Where that gradient goes, if not through candle.
+    /// Where that gradient goes, if not through candle; the vector must be a variable.
     pub gradient: Option<&'a FlatGradient>,
 }
 
@@ -84,12 +84,18 @@ impl FlatGradient {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Adds a gradient, which is as long as those before.
+    /// Adds a gradient.
+    ///
+    /// # Panics
+    /// When it is not as long as those before: a fault of the caller.
     pub fn add(&self, gradient: Vec<f32>) {
         let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *sum {
             None => *sum = Some(gradient),
-            Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value),
+            Some(sum) => {
+                assert_eq!(sum.len(), gradient.len(), "gradients of different vectors");
+                sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+            }
         }
     }
 }
@@ -142,7 +148,9 @@ pub fn decoder_layers(
         FusedLayer { layer, shape, plans, scaling: lora.scaling as f32 }
     };
     let layers = layers.iter().zip(plans).map(fused).collect();
-    x.apply_op2(&flat, Fused { layers, keeps, kept: Mutex::default(), gradient: lora.gradient.cloned() })
+    // Candle wants a gradient of all that is no variable.
+    let gradient = lora.gradient.filter(|_| flat.is_variable()).cloned();
+    x.apply_op2(&flat, Fused { layers, keeps, kept: Mutex::default(), gradient })
 }
 
 /// The same in plain differentiable operations.

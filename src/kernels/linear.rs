@@ -69,13 +69,13 @@ impl FrozenLinear {
         Ok(Self { dims, weight, narrow: Arc::default() })
     }
 
-    /// Takes a weight (out, in) whose rows are also looked up, as the embedding's: where products are formed in float32 it
+    /// Takes a weight (out, in) whose rows are looked up too, as the embedding's: where products are formed in float32 it
     /// stays as it is.
-    pub fn in_rows(weight: &Tensor) -> Result<Self> {
-        let weight = weight.detach().contiguous()?;
-        if level().rounds() && is_fast(&[&weight]) {
-            return Self::new(&weight);
+    pub fn looked_up(weight: &Tensor) -> Result<Self> {
+        if level().rounds() {
+            return Self::new(weight);
         }
+        let weight = weight.detach().contiguous()?;
         Ok(Self { dims: weight.dims2()?, weight: Weight::Rows(weight), narrow: Arc::default() })
     }
 
@@ -389,6 +389,25 @@ vectorised! {
     fn add_up<'a>(down: &'a [f32], b: &'a [f32], scaling: f32, y: &'a mut [f32]) -> () {
         for (y, b) in y.iter_mut().zip(b.chunks_exact(down.len())) {
             *y = scaling.mul_add(short_dot(down, b), *y);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::tests::noise;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_looked_up_as_they_are_kept() {
+        // The last panel is not full.
+        let weight = noise((131, 40), 7);
+        for kept in [FrozenLinear::new(&weight).unwrap(), FrozenLinear::looked_up(&weight).unwrap()] {
+            let all = kept.weight().unwrap().to_vec2::<f32>().unwrap();
+            let rows = kept.look_up(&[130, 0, 17, 130]).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(rows, [130, 0, 17, 130].map(|i: usize| all[i].clone()));
+            assert!(kept.look_up(&[3, 131]).is_err());
         }
     }
 }

@@ -67,25 +67,16 @@ pub(super) fn join_rows(gate_up: &[f32], inner: usize, y: &mut [f32]) {
     }
 }
 
-/// Whether gate and way up wait in half floats for the backward pass: where products are of rounded values anyway. They
-/// are most of what a layer keeps.
-fn keeps_halves(inner: usize) -> bool {
-    level().rounds() && inner.is_multiple_of(2)
+/// Room that gate and way up of a row (2 · `inner`) take until the backward pass, in values of float32. They are half of
+/// what a layer keeps, and wait in half floats where products are of rounded values anyway.
+pub fn kept_width(inner: usize) -> usize {
+    if level().rounds() { inner } else { 2 * inner }
 }
 
-/// Room that gate and way up of a row take until the backward pass, in values of float32.
-pub(super) fn kept_width(inner: usize) -> usize {
-    if keeps_halves(inner) { inner } else { 2 * inner }
-}
-
-/// Calls `make` with room for rows (n, 2 · `inner`) of gate and way up, then `f` with them, and keeps them for the backward
-/// pass in `kept`.
-pub(super) fn keep(
-    (kept, inner): (&mut [f32], usize),
-    make: impl FnOnce(&mut [f32]),
-    f: impl FnOnce(&[f32]),
-) {
-    if !keeps_halves(inner) {
+/// Calls `make` with room for gate and way up of some rows, then `f` with them, and keeps them for the backward pass in `kept`
+/// (n, [`kept_width`]).
+pub(super) fn keep(kept: &mut [f32], make: impl FnOnce(&mut [f32]), f: impl FnOnce(&[f32])) {
+    if !level().rounds() {
         make(kept);
         return f(kept);
     }
@@ -96,8 +87,8 @@ pub(super) fn keep(
 }
 
 /// Calls `f` with the rows that were kept.
-pub(super) fn with_kept((kept, inner): (&[f32], usize), f: impl FnOnce(&[f32])) {
-    if !keeps_halves(inner) {
+pub(super) fn with_kept(kept: &[f32], f: impl FnOnce(&[f32])) {
+    if !level().rounds() {
         return f(kept);
     }
     let mut rows = Buffer::new(2 * kept.len());

@@ -395,7 +395,7 @@ fn cross_entropy_keeps_the_laws() {
     // A vocabulary that is gone through at one go, and ones that are not; packed, and in rows as the embedding.
     let weight = |vocab: usize| noise((vocab, 24), 3);
     let heads = [50, 1300, 2600].map(|vocab| FrozenLinear::new(&weight(vocab)).unwrap());
-    for head in heads.iter().chain(&[FrozenLinear::in_rows(&weight(1300)).unwrap()]) {
+    for head in heads.iter().chain(&[FrozenLinear::looked_up(&weight(1300)).unwrap()]) {
         check(
             "cross_entropy",
             &|t| Ok(cross_entropy(t[0], head, &targets, 20)?.0),

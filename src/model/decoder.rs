@@ -94,8 +94,8 @@ impl Decoder {
         layers: Vec<Arc<FrozenLayer>>,
         (embedding, output, norm): (Tensor, Option<Tensor>, &Tensor),
     ) -> Result<Self> {
-        let embedding = FrozenLinear::in_rows(&embedding)?;
-        let head = output.map_or_else(|| Ok(embedding.clone()), |output| FrozenLinear::in_rows(&output))?;
+        let embedding = FrozenLinear::looked_up(&embedding)?;
+        let head = output.map_or_else(|| Ok(embedding.clone()), |output| FrozenLinear::looked_up(&output))?;
         let rope = Arc::new(RopeTable::new(&config.rotary_frequencies(), config.max_positions));
         let norm = RmsNorm::new(norm, config.rms_norm_eps)?;
         Ok(Self { config, embedding, layers, norm, head, rope })

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Result as TensorResult, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -188,9 +187,11 @@ impl TrainableAdapter {
         Ok(Self { weights, adapter, gradient })
     }
 
-    /// The gradient of all weights, of the backward pass that filled `store`, where plain operations leave it. `None` if
-    /// nothing has led back to the weights.
-    pub fn take_gradient(&self, store: &mut GradStore) -> TensorResult<Option<Tensor>> {
+    /// The gradient of a loss by all weights, as one vector; `None` where none led back to them.
+    pub fn gradient(&self, loss: &Tensor) -> TensorResult<Option<Tensor>> {
+        // What another pass may have left.
+        self.gradient.take();
+        let mut store = loss.backward()?;
         let own = self.gradient.take();
         let own =
             own.map(|own| Tensor::from_vec(own, self.weights.shape(), self.weights.device())).transpose()?;

@@ -9,11 +9,12 @@ use crate::kernels;
 use crate::model::LanguageModel;
 use crate::model::config::ModelConfig;
 
-/// Float32 values kept for one token of one layer from the forward to the backward pass.
+/// Values, as wide as float32's, kept for one token of one layer from the forward to the backward pass.
 fn values_kept(model: &ModelConfig) -> usize {
     let (q, kv) = (model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim);
     // Queries, keys and values; attention; the rows between attention and MLP and behind it; gate and up.
-    let kept = 2 * q + 2 * kv + 2 * model.hidden_size + 2 * model.intermediate_size;
+    let gate_up = kernels::kept_width(model.intermediate_size);
+    let kept = 2 * q + 2 * kv + 2 * model.hidden_size + gate_up;
     match kernels::level() {
         // Norms, projections and the MLP's product as well.
         kernels::Level::Portable => kept + 4 * model.hidden_size + model.intermediate_size,

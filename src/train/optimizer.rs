@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
 use crate::error::{Error, Result};
@@ -97,14 +96,14 @@ impl AdamW {
     }
 }
 
-/// The gradient that a backward pass gave the weights. One that is missing would mean that nothing is learnt, silently.
+/// The gradient of a loss by the weights. One that is missing would mean that nothing is learnt, silently.
 ///
 /// # Errors
 /// When it is missing.
-pub fn gradient_of(trainable: &TrainableAdapter, store: &mut GradStore) -> Result<Tensor> {
+pub fn gradient_of(trainable: &TrainableAdapter, loss: &Tensor) -> Result<Tensor> {
     let missing = "the LoRA weights got no gradient";
     trainable
-        .take_gradient(store)?
+        .gradient(loss)?
         .ok_or_else(|| Error::refused(missing, "this is a fault in lorascope: please report it"))
 }
 

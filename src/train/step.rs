@@ -52,7 +52,7 @@ pub fn train_step(
     let mut loss = 0.0;
     let mut total: Option<Tensor> = None;
     let mut add = |part: &Tensor| -> Result<f64> {
-        let gradient = gradient_of(trainable, &mut part.backward()?)?;
+        let gradient = gradient_of(trainable, part)?;
         total = Some(match total.take() {
             None => gradient,
             Some(sum) => (sum + gradient)?,

@@ -163,7 +163,24 @@ fn a_gradient_that_is_no_number_is_refused() {
 fn weights_without_a_gradient_are_refused() {
     let trainable = fresh(11);
     let other = candle_core::Var::new(&[1.0_f32], &Device::Cpu).unwrap();
-    let mut store = other.as_tensor().sqr().unwrap().sum_all().unwrap().backward().unwrap();
-    let refused = gradient_of(&trainable, &mut store).unwrap_err().to_string();
+    let loss = other.as_tensor().sqr().unwrap().sum_all().unwrap();
+    // A pass whose gradient nobody took must not stand in for it.
+    trainable.adapter.gradient().unwrap().add(vec![1.0; trainable.n_trainable()]);
+    let refused = gradient_of(&trainable, &loss).unwrap_err().to_string();
     assert!(refused.contains("no gradient"), "{refused}");
+}
+
+#[test]
+fn the_gradient_s_own_place_gets_what_candle_would() {
+    let (trainable, decoder) = (fresh(12), decoder());
+    // The same weights without a place of its own: the gradient passes through candle.
+    let plain = trainable.adapter.over(trainable.weights.as_tensor().clone()).unwrap();
+    let loss = |adapter| {
+        let hidden = decoder.forward(&[3, 1, 4, 1, 5], &[3, 2], Some((adapter, 1.0))).unwrap();
+        hidden.sqr().unwrap().sum_all().unwrap()
+    };
+    let store = loss(&plain).backward().unwrap();
+    let through_candle = store.get(&trainable.weights).unwrap().to_vec1::<f32>().unwrap();
+    let own = gradient_of(&trainable, &loss(&trainable.adapter)).unwrap().to_vec1::<f32>().unwrap();
+    assert!(own == through_candle && own.iter().any(|&v| v != 0.0));
 }

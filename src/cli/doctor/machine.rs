@@ -74,7 +74,8 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
         None if level.rounds() => {
             let numbers = if level == Level::Amx { "bfloat16" } else { "13 bits" };
             let what = format!(
-                "{}: frozen weights and their products in {numbers}, cached keys and values and kept MLP values mostly in half floats, all else in float32 (LORASCOPE_KERNELS={} for float32 but where tokens are written)",
+                "{}: products and embedding in {numbers}, cached keys and values and what the MLP keeps mostly in half \
+                 floats, all else in float32 (LORASCOPE_KERNELS={} for float32 but where tokens are written)",
                 level.name(),
                 level.in_float32().name(),
             );

@@ -79,7 +79,7 @@ impl FusedLayer {
                 down_stack.thin(dy, n, u_down);
                 let mut d_joined = Buffer::new(n * inner);
                 down_stack.rows(dy, u_down, n, &mut d_joined);
-                mlp::with_kept((gate_up, inner), |gate_up| {
+                mlp::with_kept(gate_up, |gate_up| {
                     mlp::join_rows(gate_up, inner, joined);
                     mlp::part_rows(gate_up, &d_joined, inner, d_gate_up);
                 });

@@ -79,7 +79,7 @@ impl FusedLayer {
             layer.ffn_norm.rows(middle, &mut h);
             let mut joined = Buffer::new(n * inner);
             mlp::keep(
-                (gate_up, inner),
+                gate_up,
                 |gate_up| gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up),
                 |gate_up| mlp::join_rows(gate_up, inner, &mut joined),
             );

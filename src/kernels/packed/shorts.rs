@@ -177,6 +177,7 @@ impl Shorts {
         (dst, stride): (&mut [f32], usize),
         onto: Onto,
     ) {
+        assert!(depth.start.is_multiple_of(BLOCK), "a part begins with a block");
         let own = self.panel_width();
         let panels = columns.start / own..columns.end.div_ceil(own);
         let (left, first) = (&Left::new(lhs), depth.start / BLOCK);
@@ -195,7 +196,7 @@ impl Shorts {
 fn lines_beside() -> usize {
     #[cfg(target_arch = "x86_64")]
     if level() == Level::Vnni {
-        return 3;
+        return vectors::WIDE;
     }
     1
 }

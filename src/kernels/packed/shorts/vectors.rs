@@ -14,6 +14,9 @@ use crate::kernels::packed::panels::{FEW, MANY, add_others, write};
 use crate::kernels::vnni;
 use tile::{R, STEP, full_tile};
 
+/// Lines beside each other in a panel for AVX-512: a tile's sums fill its registers.
+pub(super) const WIDE: usize = wide::R;
+
 /// Forms a product with AVX2, without which no matrix is packed so; panels that are wider were packed for AVX-512 with VNNI.
 pub(super) fn run(product: Multiply) {
     struct All<'a, S>(S, Multiply<'a>);
@@ -129,8 +132,8 @@ impl Multiply<'_> {
                 // Of a last panel that is half empty only what is in it.
                 let narrow = self.rhs.columns(panel) <= S::F32_LANES;
                 match (S::F32_LANES == COLUMNS, narrow) {
-                    (true, false) => self.rows::<S, MANY, 3, 3>(simd, panel, blocks),
-                    (true, true) => self.rows::<S, MANY, 3, 1>(simd, panel, blocks),
+                    (true, false) => self.rows::<S, MANY, WIDE, WIDE>(simd, panel, blocks),
+                    (true, true) => self.rows::<S, MANY, WIDE, 1>(simd, panel, blocks),
                     (false, false) => self.rows::<S, FEW, R, R>(simd, panel, blocks),
                     (false, true) => self.rows::<S, FEW, R, 1>(simd, panel, blocks),
                 }

@@ -48,8 +48,8 @@ macro_rules! lines {
 }
 
 /// Products of pairs, summed over a block, of a full tile, the first row at the start of `values` and the others `stride`
-/// pairs apart; the lines that follow `next` lines later are called for meanwhile. In assembly: the compiler counts the
-/// lines anew with each of them.
+/// pairs apart; the lines that follow `next` lines later are called for meanwhile. In assembly: the compiler
+/// finds out anew, with every three lines, how many are left.
 ///
 /// # Safety
 /// The machine must have AVX-512 VNNI.
