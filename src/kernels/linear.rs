@@ -119,7 +119,7 @@ impl FrozenLinear {
     pub fn look_up(&self, outputs: &[u32]) -> Result<Tensor> {
         let (d_out, d_in) = self.dims;
         if let Some(output) = outputs.iter().find(|&&o| o as usize >= d_out) {
-            bail!("output {output} of {d_out}");
+            bail!("row {output} is outside the weight's {d_out}");
         }
         match &self.weight {
             Weight::Rows(weight) => {

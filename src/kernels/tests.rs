@@ -392,7 +392,7 @@ fn cached_attention_equals_uncached() {
 fn cross_entropy_keeps_the_laws() {
     let targets: Vec<u32> = (0..11).map(|i| (i * 7) % 50).collect();
     let inputs = [(noise((11, 24), 1) * 2.0).unwrap()];
-    // A vocabulary that is gone through at one go, and ones that are not; packed, and in rows as the embedding.
+    // A vocabulary that is gone through at one go, and ones that are not; packed, and as the embedding: in float32 in rows.
     let weight = |vocab: usize| noise((vocab, 24), 3);
     let heads = [50, 1300, 2600].map(|vocab| FrozenLinear::new(&weight(vocab)).unwrap());
     for head in heads.iter().chain(&[FrozenLinear::looked_up(&weight(1300)).unwrap()]) {

@@ -155,7 +155,8 @@ impl Decoder {
         lora: Option<(&Adapter, f64)>,
     ) -> Result<Tensor> {
         let shape = Arc::new(AttentionShape { n_shared, ..self.attention_shape(lengths) });
-        let x = decoder_layers(&self.embed(tokens)?, &self.layers, &self.corrections(lora), &shape)?;
+        let x =
+            decoder_layers(&self.embedding.look_up(tokens)?, &self.layers, &self.corrections(lora), &shape)?;
         rms_norm(&x, &self.norm)
     }
 
@@ -187,7 +188,7 @@ impl Decoder {
         }
         let shape = self.attention_shape(lengths);
         let hidden = among_threads(|| {
-            let mut x = self.embed(tokens)?;
+            let mut x = self.embedding.look_up(tokens)?;
             for (index, layer) in self.layers.iter().enumerate() {
                 let mut keys: Vec<_> = caches.iter_mut().map(|c| &mut c.layers[index]).collect();
                 let parts = Projection::STACKS.map(|stack| self.corrected_rows(lora, index, stack));
@@ -221,13 +222,6 @@ impl Decoder {
             n_shared: 0,
             lengths: lengths.to_vec(),
         }
-    }
-
-    fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
-        if let Some(token) = tokens.iter().find(|&&t| t as usize >= self.config.vocab_size) {
-            bail!("token {token} is outside the vocabulary of {}", self.config.vocab_size);
-        }
-        self.embedding.look_up(tokens)
     }
 
     /// Who corrects which rows of a stack's input.

@@ -155,7 +155,6 @@ pub struct TrainableAdapter {
     pub weights: Var,
     /// What the decoder reads.
     pub adapter: Adapter,
-    gradient: FlatGradient,
 }
 
 impl TrainableAdapter {
@@ -182,20 +181,19 @@ impl TrainableAdapter {
     /// Goes on from finished weights, which are copied.
     pub fn from_adapter(start: &Adapter) -> Result<Self> {
         let weights = Var::from_tensor(&start.flattened()?)?;
-        let (mut adapter, gradient) = (start.over(weights.as_tensor().clone())?, FlatGradient::default());
-        adapter.put_gradient(gradient.clone());
-        Ok(Self { weights, adapter, gradient })
+        let mut adapter = start.over(weights.as_tensor().clone())?;
+        adapter.put_gradient(FlatGradient::default());
+        Ok(Self { weights, adapter })
     }
 
     /// The gradient of a loss by all weights, as one vector; `None` where none led back to them.
     pub fn gradient(&self, loss: &Tensor) -> TensorResult<Option<Tensor>> {
-        // What another pass may have left.
-        self.gradient.take();
+        let left = || self.adapter.gradient().and_then(FlatGradient::take);
+        // Of another pass.
+        drop(left());
         let mut store = loss.backward()?;
-        let own = self.gradient.take();
-        let own =
-            own.map(|own| Tensor::from_vec(own, self.weights.shape(), self.weights.device())).transpose()?;
-        match (own, store.remove(&self.weights)) {
+        let tensor = |own| Tensor::from_vec(own, self.weights.shape(), self.weights.device());
+        match (left().map(tensor).transpose()?, store.remove(&self.weights)) {
             (Some(own), Some(other)) => Ok(Some((own + other)?)),
             (own, other) => Ok(own.or(other)),
         }
