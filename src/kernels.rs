@@ -25,6 +25,7 @@ mod packed;
 mod peak;
 mod rope;
 mod rounding;
+mod turn;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 

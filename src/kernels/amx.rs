@@ -1,17 +1,10 @@
 //! How does the matrix unit of some x86-64 processors (AMX) multiply?
 //!
-//! Tiles of 16 rows of 64 bytes: bfloat16 on the way in, float32 sums. Stable Rust has no names for its instructions,
+//! Tiles of 16 lines of 64 bytes: bfloat16 on the way in, float32 sums. Stable Rust has no names for its instructions,
 //! so they stand here as assembly. Intel's "Architecture Instruction Set Extensions
 //! Programming Reference" describes them.
 
-/// A row of a tile: 32 values in bfloat16.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u16; 32]);
-
-impl Line {
-    pub(super) const ZERO: Self = Self([0; 32]);
-}
+use super::turn::Line;
 
 /// Rows of a tile, and float32 sums in one of its rows.
 pub(super) const SIDE: usize = 16;

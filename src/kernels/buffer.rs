@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use super::amx::Line;
+use super::turn::Line;
 
 /// What lies on a shelf of its own.
 pub(super) trait Shelved: Copy + 'static {

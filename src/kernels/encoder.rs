@@ -42,7 +42,7 @@ impl Affine {
         let mut y = Buffer::new(n * d_out);
         match threads {
             Threads::One => self.weight.multiply(Rows::new(x, d_in), n, (&mut y, d_out), Onto::Nothing),
-            Threads::All => y.copy_from_slice(&self.weight.multiply_all(Rows::new(x, d_in), n)),
+            Threads::All => y.copy_from_slice(&self.weight.as_it_is().multiply_all(Rows::new(x, d_in), n)),
         }
         y
     }
@@ -103,7 +103,7 @@ pub fn encode(x: &mut [f32], layers: &[EncoderLayer], (lengths, n_heads): (&[usi
     let hidden = x.len() / n.max(1);
     let mut attended: Buffer = Buffer::new(x.len());
     for layer in layers {
-        let qkv = layer.qkv.weight.multiply_all(Rows::new(x, hidden), n);
+        let qkv = layer.qkv.weight.as_it_is().multiply_all(Rows::new(x, hidden), n);
         attend(&qkv, &layer.qkv.bias, (lengths, n_heads), &mut attended);
         if n < FEW_ROWS {
             finish(layer, &attended, x, (n, Threads::All));

@@ -11,7 +11,7 @@ use super::cpu::{is_fast, level, values, with_values};
 use super::elementwise::{dot, short_dot, vectorised};
 use super::matmul::{Product, View};
 use super::narrow::Narrow;
-use super::packed::{Onto, Packed, Rows};
+use super::packed::{Factor, Onto, Packed, Rows};
 
 /// Rows up to which reading the weight once, row by row, beats a packed product.
 const THIN_ROWS: usize = 4;
@@ -33,28 +33,29 @@ enum Weight {
     Packed(Arc<PackedWeight>),
 }
 
-/// A weight ready for products: for the way up, and, once there was one, for the way down.
+/// A weight ready for products, on the way up and on the way down.
 #[derive(Debug)]
 pub(super) struct PackedWeight {
     /// `Wᵀ` (in, out).
     forward: Packed,
-    /// `W` (out, in).
-    backward: OnceLock<Packed>,
+    /// `W` (out, in), where it is kept for the way down and there was one.
+    turned: OnceLock<Packed>,
 }
 
 impl PackedWeight {
     fn new(weight: &Tensor) -> Result<Self> {
         let (d_out, d_in) = weight.dims2()?;
         let forward = with_values(weight, |w| Ok(Packed::frozen(View::new(w, d_out, d_in).t())))?;
-        Ok(Self { forward, backward: OnceLock::new() })
+        Ok(Self { forward, turned: OnceLock::new() })
     }
 
     pub(super) fn forward(&self) -> &Packed {
         &self.forward
     }
 
-    pub(super) fn backward(&self) -> &Packed {
-        self.backward.get_or_init(|| self.forward.transposed())
+    /// `W` (out, in).
+    pub(super) fn backward(&self) -> Factor<'_> {
+        self.forward.turned(&self.turned)
     }
 }
 
@@ -84,12 +85,9 @@ impl FrozenLinear {
         self.dims
     }
 
-    /// Bytes that its packed form takes, and those of another for the way down, whether it was made yet or not.
+    /// Bytes that its packed form takes, and those that the way down takes besides, whether there was one yet or not.
     pub fn n_packed_bytes(&self) -> (usize, usize) {
-        self.packed().map_or((0, 0), |packed| {
-            let up = packed.forward().n_bytes();
-            (up, up)
-        })
+        self.packed().map_or((0, 0), |packed| (packed.forward().n_bytes(), packed.forward().n_turned_bytes()))
     }
 
     /// The weight, if it is packed.
@@ -180,7 +178,7 @@ impl FrozenLinear {
         let (d_out, d_in) = self.dims;
         match &self.weight {
             Weight::Rows(weight) => with_values(weight, |w| Ok(project(x, w, (n, d_in, d_out)))),
-            Weight::Packed(packed) => Ok(packed.forward.multiply_all(Rows::new(x, d_in), n)),
+            Weight::Packed(packed) => Ok(packed.forward.as_it_is().multiply_all(Rows::new(x, d_in), n)),
         }
     }
 
@@ -220,12 +218,12 @@ impl Outputs<'_> {
             Self::Rows(weight) => Product::new(x, weight.rows(outputs).t()).on_one_thread().write(y, n),
             Self::Packed(weight) => {
                 let depth = 0..x.dims().1;
-                weight.forward().multiply_part(x, (depth, outputs), (y, n), Onto::Nothing);
+                weight.forward().as_it_is().multiply_part(x, (depth, outputs), (y, n), Onto::Nothing);
             }
         }
     }
 
-    /// Packs the weight for the way down, if that was not done. (Where each of several threads might have to, one would
+    /// Makes what is kept of the weight for the way down, if that was not done. (Where each of several threads might have to, one would
     /// wait for another that waits for it.)
     pub(super) fn prepare_backward(&self) {
         if let Self::Packed(weight) = self {

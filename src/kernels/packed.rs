@@ -9,6 +9,7 @@ mod shorts;
 mod tiles;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -52,6 +53,13 @@ pub(super) struct Added<'a> {
     pub(super) matrix: &'a Packed,
 }
 
+/// What rows are multiplied by: a packed matrix, or its transpose.
+#[derive(Clone, Copy)]
+pub(super) struct Factor<'a> {
+    matrix: &'a Packed,
+    turned: bool,
+}
+
 /// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
@@ -64,6 +72,8 @@ pub(super) struct Rows<'a> {
 struct Task<'a> {
     lhs: Rows<'a>,
     n: usize,
+    /// Whether the transpose is meant.
+    turned: bool,
     /// Which panels; the first column of `dst` is the first of these.
     panels: Range<usize>,
     dst: &'a mut [f32],
@@ -95,12 +105,25 @@ impl Packed {
         }
     }
 
-    /// Its transpose (width, depth), packed too.
-    pub(super) fn transposed(&self) -> Self {
+    /// As a factor.
+    pub(super) fn as_it_is(&self) -> Factor<'_> {
+        Factor { matrix: self, turned: false }
+    }
+
+    /// The transpose (width, depth). In float32 it takes as much memory again, in `kept`; else it is made a piece at a time,
+    /// while it is multiplied by.
+    pub(super) fn turned<'a>(&'a self, kept: &'a OnceLock<Self>) -> Factor<'a> {
         match self {
-            Self::Panels(panels) => Self::Panels(panels.transposed()),
-            Self::Shorts(shorts) => Self::Shorts(shorts.transposed()),
-            Self::Tiles(tiles) => Self::Tiles(tiles.transposed()),
+            Self::Panels(panels) => kept.get_or_init(|| Self::Panels(panels.transposed())).as_it_is(),
+            Self::Shorts(_) | Self::Tiles(_) => Factor { matrix: self, turned: true },
+        }
+    }
+
+    /// Bytes that its transpose takes.
+    pub(super) fn n_turned_bytes(&self) -> usize {
+        match self {
+            Self::Panels(panels) => panels.n_bytes(),
+            Self::Shorts(_) | Self::Tiles(_) => 0,
         }
     }
 
@@ -111,10 +134,6 @@ impl Packed {
             Self::Shorts(shorts) => shorts.panel_width(),
             Self::Tiles(_) => tiles::PANEL,
         }
-    }
-
-    fn n_panels(&self) -> usize {
-        self.dims().1.div_ceil(self.panel_width())
     }
 
     /// (depth, width).
@@ -153,21 +172,43 @@ impl Packed {
         }
     }
 
-    fn run(&self, mut task: Task) {
-        match self {
-            Self::Panels(panels) => panels.multiply(task),
-            Self::Shorts(shorts) => shorts.multiply(task),
-            Self::Tiles(tiles) => tiles.multiply(&mut task),
-        }
-    }
-
     /// `rows · self` on this thread, to rows of `dst` that start `stride` values apart. The order of
     /// summation does not depend on the number of rows.
     pub(super) fn multiply(&self, rows: Rows, n: usize, dst: (&mut [f32], usize), onto: Onto) {
-        self.multiply_adding(rows, n, dst, (onto, &[]));
+        self.as_it_is().multiply_adding(rows, n, dst, (onto, &[]));
     }
 
-    /// The same, with products of other rows added to some of its columns before they are written.
+    /// Whether a product can be added from that column on: panels begin there.
+    pub(super) fn begins_panel(&self, column: usize) -> bool {
+        column.is_multiple_of(self.panel_width())
+    }
+}
+
+impl Factor<'_> {
+    /// (depth, width).
+    pub(super) fn dims(&self) -> (usize, usize) {
+        let (depth, width) = self.matrix.dims();
+        if self.turned { (width, depth) } else { (depth, width) }
+    }
+
+    /// One value.
+    pub(super) fn at(&self, row: usize, col: usize) -> f32 {
+        if self.turned { self.matrix.at(col, row) } else { self.matrix.at(row, col) }
+    }
+
+    fn n_panels(&self) -> usize {
+        self.dims().1.div_ceil(self.matrix.panel_width())
+    }
+
+    fn run(&self, mut task: Task) {
+        match self.matrix {
+            Packed::Panels(panels) => panels.multiply(task),
+            Packed::Shorts(shorts) => shorts.multiply(task),
+            Packed::Tiles(tiles) => tiles.multiply(&mut task),
+        }
+    }
+
+    /// [`Packed::multiply`], with products of other rows added to some of its columns before they are written.
     pub(super) fn multiply_adding(
         &self,
         rows: Rows,
@@ -175,7 +216,8 @@ impl Packed {
         (dst, stride): (&mut [f32], usize),
         (onto, added): (Onto, &[Added]),
     ) {
-        self.run(Task { lhs: rows, n, panels: 0..self.n_panels(), dst, stride, onto, added });
+        let (turned, panels) = (self.turned, 0..self.n_panels());
+        self.run(Task { lhs: rows, n, turned, panels, dst, stride, onto, added });
     }
 
     /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
@@ -187,16 +229,11 @@ impl Packed {
         dst: (&mut [f32], usize),
         onto: Onto,
     ) {
-        match self {
-            Self::Panels(panels) => panels.multiply_part(lhs, part, dst, onto),
-            Self::Shorts(shorts) => shorts.multiply_part(lhs, part, dst, onto),
-            Self::Tiles(tiles) => tiles.multiply_part(lhs, part, dst, onto),
+        match self.matrix {
+            Packed::Panels(panels) => panels.multiply_part(lhs, part, dst, onto),
+            Packed::Shorts(shorts) => shorts.multiply_part(self.turned, lhs, part, dst, onto),
+            Packed::Tiles(tiles) => tiles.multiply_part(self.turned, lhs, part, dst, onto),
         }
-    }
-
-    /// Whether a product can be added from that column on: panels begin there.
-    pub(super) fn begins_panel(&self, column: usize) -> bool {
-        column.is_multiple_of(self.panel_width())
     }
 
     /// `rows · self` (n, width) on all threads.
@@ -205,11 +242,12 @@ impl Packed {
         let mut y = vec![0.0; n * width];
         if n >= FEW_ROWS {
             each_block(n, [(&mut y[..], width)], |(own, [y])| {
-                self.multiply(rows.from(own.start), own.len(), (y, width), Onto::Nothing);
+                let dst = (&mut *y, width);
+                self.multiply_adding(rows.from(own.start), own.len(), dst, (Onto::Nothing, &[]));
             });
             return y;
         }
-        let (own, all) = (self.panel_width(), self.n_panels());
+        let (own, all) = (self.matrix.panel_width(), self.n_panels());
         // Two for each thread: each may have to round the rows anew.
         let group = all.div_ceil(2 * rayon::current_num_threads()).max(1);
         let groups: Vec<_> = (0..all).step_by(group).map(|p| p..(p + group).min(all)).collect();
@@ -217,7 +255,8 @@ impl Packed {
             let columns = (panels.end * own).min(width) - panels.start * own;
             let mut part = vec![0.0; n * columns];
             let (dst, stride, panels) = (&mut part[..], columns, panels.clone());
-            self.run(Task { lhs: rows, n, panels, dst, stride, onto: Onto::Nothing, added: &[] });
+            let (turned, onto, added) = (self.turned, Onto::Nothing, &[][..]);
+            self.run(Task { lhs: rows, n, turned, panels, dst, stride, onto, added });
             part
         };
         let parts: Vec<Vec<f32>> = groups.par_iter().map(part).collect();

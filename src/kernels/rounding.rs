@@ -4,8 +4,9 @@
 //! row; on the right it holds two rows in turn, 16 columns of each. Either is read from rows or, transposed, from
 //! columns.
 
-use super::amx::{Line, SIDE, STEP};
+use super::amx::{SIDE, STEP};
 use super::matmul::View;
+use super::turn::Line;
 
 /// Depth of a tile: values of a row on the left, rows on the right.
 pub(super) const DEPTH: usize = 32;

@@ -7,7 +7,7 @@ use candle_core::{Result, bail};
 use super::{FrozenLayer, LayerCorrections};
 use crate::kernels::linear::PackedWeight;
 use crate::kernels::matmul::View;
-use crate::kernels::packed::{Added, Onto, Packed, Rows};
+use crate::kernels::packed::{Added, Factor, Onto, Packed, Rows};
 
 /// Where the corrections of a stack stand in the flat vector of all LoRA weights: first all `A`, one below the other, then
 /// each `B`.
@@ -120,7 +120,7 @@ impl<'a> Forward<'a> {
             let to = if self.base.begins_panel(block.start) { &mut with } else { &mut after };
             to.push(Added { column: block.start, rows, matrix });
         }
-        self.base.multiply_adding(x, n, (y, d_out), (onto, &with));
+        self.base.as_it_is().multiply_adding(x, n, (y, d_out), (onto, &with));
         for a in after {
             a.matrix.multiply(a.rows, n, (&mut y[a.column..], d_out), Onto::Sum);
         }
@@ -129,7 +129,7 @@ impl<'a> Forward<'a> {
 
 /// A stack ready for the backward pass: `u = s dy B`, `dx = dy W + u A`.
 pub(super) struct Backward<'a> {
-    base: &'a Packed,
+    base: Factor<'a>,
     /// All `A` (width, in).
     down: Option<Packed>,
     /// Each `s B` (out, rank).

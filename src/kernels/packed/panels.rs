@@ -138,7 +138,8 @@ impl Panels {
         onto: Onto,
     ) {
         let panels = columns.start / self.own..columns.end.div_ceil(self.own);
-        let task = Task { lhs: Rows::of(lhs), n: lhs.dims().0, panels, dst, stride, onto, added: &[] };
+        let (lhs, n, turned, added) = (Rows::of(lhs), lhs.dims().0, false, &[][..]);
+        let task = Task { lhs, n, turned, panels, dst, stride, onto, added };
         dispatch(Multiply { rhs: self, task, depth });
     }
 }
@@ -328,8 +329,8 @@ mod tests {
                 let lhs = values(n * depth, 3);
                 let mut dst = vec![7.0; n * width];
                 let (lhs, all) = (Rows::new(&lhs, depth), 0..width.div_ceil(own));
-                let (stride, onto, added) = (width, Onto::Nothing, &[][..]);
-                panels.multiply(Task { lhs, n, panels: all, dst: &mut dst, stride, onto, added });
+                let (turned, stride, onto, added) = (false, width, Onto::Nothing, &[][..]);
+                panels.multiply(Task { lhs, n, turned, panels: all, dst: &mut dst, stride, onto, added });
                 for (i, &value) in dst.iter().enumerate() {
                     let (row, column) = (i / width, i % width);
                     let term = |k| 2.0 * lhs.values[row * depth + k] * matrix[k * width + column];

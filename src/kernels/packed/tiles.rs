@@ -8,10 +8,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Added, Onto, Packed, Task};
-use crate::kernels::amx::{Line, SIDE, STEP, Session, Steps};
+use crate::kernels::amx::{SIDE, STEP, Session, Steps};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::rounding::{DEPTH, lhs_len, round_lhs, round_panel, widened};
+use crate::kernels::turn::{Line, SQUARE, turn};
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 2 * SIDE;
@@ -33,16 +34,6 @@ impl Tiles {
     /// Packs `scale` times a matrix.
     pub(in crate::kernels) fn scaled(from: View, scale: f32) -> Self {
         Self::with(from.dims(), |column, panel| round_panel(from, column, scale, panel))
-    }
-
-    /// The transpose (width, depth), packed too.
-    pub(super) fn transposed(&self) -> Self {
-        Self::with((self.width, self.depth), |column, panel| {
-            for (i, line) in panel.iter_mut().enumerate() {
-                let (row, column) = (i / STEP * DEPTH + i % SIDE * 2, column + i % STEP / SIDE * SIDE);
-                *line = Line(std::array::from_fn(|j| self.bits(column + j / 2, row + j % 2).unwrap_or(0)));
-            }
-        })
     }
 
     /// `fill` gets the first column of each panel and its lines.
@@ -84,10 +75,11 @@ impl Tiles {
         self.lines.get(panel * len..(panel + 1) * len).unwrap_or_default()
     }
 
-    /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or
-    /// added to them. The part begins with a step and a panel.
-    pub(in crate::kernels) fn multiply_part(
+    /// `lhs` times a part of the matrix or its transpose, on this thread, written to rows of `dst` that start `stride` values
+    /// apart or added to them. The part begins with a step and a panel.
+    pub(super) fn multiply_part(
         &self,
+        turned: bool,
         lhs: View,
         (depth, columns): (Range<usize>, Range<usize>),
         (dst, stride): (&mut [f32], usize),
@@ -97,25 +89,39 @@ impl Tiles {
         let mut lines = Buffer::new(lhs_len(n, depth.len()));
         round_lhs(lhs, &mut lines);
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
-        self.multiply_rounded(&lines, (n, panels, depth), (dst, stride), (onto, &[]));
+        self.multiply_rounded(turned, &lines, (n, panels, depth), (dst, stride), (onto, &[]));
     }
 
     /// `lhs · self` on this thread, in the same way.
     pub(in crate::kernels) fn multiply_view(&self, lhs: View, dst: (&mut [f32], usize), onto: Onto) {
-        self.multiply_part(lhs, (0..self.depth, 0..self.width), dst, onto);
+        self.multiply_part(false, lhs, (0..self.depth, 0..self.width), dst, onto);
     }
 
     /// Forms a product. The order of summation does not depend on the number of rows.
     pub(super) fn multiply(&self, task: &mut Task) {
-        let mut lines = Buffer::new(lhs_len(task.n, self.depth));
-        round_lhs(task.lhs.view(task.n, self.depth), &mut lines);
+        let depth = if task.turned { self.width } else { self.depth };
+        let mut lines = Buffer::new(lhs_len(task.n, depth));
+        round_lhs(task.lhs.view(task.n, depth), &mut lines);
         let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, task.n)).collect();
-        let size = (task.n, task.panels.clone(), 0..self.depth);
-        self.multiply_rounded(&lines, size, (task.dst, task.stride), (task.onto, &added));
+        let size = (task.n, task.panels.clone(), 0..depth);
+        self.multiply_rounded(task.turned, &lines, size, (task.dst, task.stride), (task.onto, &added));
+    }
+
+    /// Writes steps `steps` of a panel of the transpose.
+    fn turn(&self, panel: usize, steps: Range<usize>, to: &mut [Line]) {
+        for (to, step) in to.chunks_exact_mut(STEP).zip(steps) {
+            let from = self.panel(step).get(panel * STEP..(panel + 1) * STEP).unwrap_or_default();
+            for (left, top) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let square = |left: usize, top: usize| left * SIDE + top * SQUARE;
+                let from = from.get(square(left, top)..).unwrap_or_default();
+                turn(from, &mut to[square(top, left)..], 1);
+            }
+        }
     }
 
     fn multiply_rounded(
         &self,
+        turned: bool,
         lhs: &[Line],
         (n, panels, depth): (usize, Range<usize>, Range<usize>),
         (dst, stride): (&mut [f32], usize),
@@ -125,14 +131,22 @@ impl Tiles {
         let (first, n_steps) = (depth.start / DEPTH, depth.len().div_ceil(DEPTH));
         let part = n_steps.div_ceil(n_steps.div_ceil(STEPS).max(1)).max(1);
         let mut edge = [0.0; 2 * SIDE * PANEL];
+        let width = if turned { self.depth } else { self.width };
+        let mut piece = Buffer::new(if turned { part * STEP } else { 0 });
         for from in (0..n_steps).step_by(part) {
             let to = (from + part).min(n_steps);
             let adds = onto == Onto::Sum || from > 0;
             for panel in panels.clone() {
-                let rhs = &self.panel(panel)[(first + from) * STEP..(first + to) * STEP];
+                let steps = first + from..first + to;
+                let rhs = if turned {
+                    self.turn(panel, steps.clone(), &mut piece);
+                    &piece[..steps.len() * STEP]
+                } else {
+                    &self.panel(panel)[steps.start * STEP..steps.end * STEP]
+                };
                 let extra = added.iter().filter(|_| to == n_steps).find_map(|a| a.at(panel));
                 let column = (panel - panels.start) * PANEL;
-                let columns = PANEL.min(self.width - panel * PANEL);
+                let columns = PANEL.min(width - panel * PANEL);
                 for (pair, row) in (0..n).step_by(2 * SIDE).enumerate() {
                     let rows = (2 * SIDE).min(n - row);
                     let steps = [
@@ -143,7 +157,8 @@ impl Tiles {
                         extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
                     ];
                     // The same part of the next panel, a quarter with each pair.
-                    let ahead = rhs.as_ptr().wrapping_add(panel_len(self.depth) + pair * rhs.len() / 4);
+                    let next = if turned { 0 } else { panel_len(self.depth) };
+                    let ahead = rhs.as_ptr().wrapping_add(next + pair * rhs.len() / 4);
                     let dst = &mut dst[row * stride + column..];
                     if columns == PANEL && rows == 2 * SIDE {
                         session.multiply(steps, (dst, stride, adds), (rows, ahead));

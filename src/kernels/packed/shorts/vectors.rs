@@ -8,7 +8,8 @@ use std::arch::x86_64::__m512i;
 use pulp::x86::{V3, V4};
 use pulp::{Simd, bytemuck};
 
-use super::{BLOCKS, COLUMNS, Line, Multiply, Onto, PAIRS, n_blocks, n_pairs};
+use super::{BLOCK, BLOCKS, COLUMNS, Line, Multiply, Onto, PAIRS, n_blocks, n_pairs};
+use crate::kernels::buffer::Buffer;
 use crate::kernels::cpu::call_for;
 use crate::kernels::packed::panels::{FEW, MANY, add_others, write};
 use crate::kernels::vnni;
@@ -121,95 +122,124 @@ impl Unit for V4 {
     }
 }
 
+/// Some blocks of a panel.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    /// Pair by pair of rows.
+    lines: &'a [Line],
+    /// Lines from here to the same piece of the next panel.
+    next: usize,
+    /// Of each column.
+    scales: &'a [[f32; COLUMNS]],
+    /// Of the rows on the left.
+    blocks: (usize, usize),
+    panel: usize,
+    /// Columns in use.
+    columns: usize,
+}
+
 impl Multiply<'_> {
     #[inline(always)]
     fn all<S: Unit>(&mut self, simd: S) {
-        let n_blocks = n_blocks(self.left.depth);
+        let (rhs, first, beside) = (self.rhs, self.first, self.rhs.beside);
+        let (depth, n_blocks) = (self.left.depth, n_blocks(self.left.depth));
         let part = n_blocks.div_ceil(n_blocks.div_ceil(BLOCKS).max(1)).max(1);
+        let (width, own) = (if self.turned { rhs.depth } else { rhs.width }, rhs.panel_width());
+        let room = if self.turned { (part * PAIRS).next_multiple_of(own / 2) * beside } else { 0 };
+        let mut turned = Buffer::new(room);
         for block in (0..n_blocks).step_by(part) {
             let blocks = (block, (block + part).min(n_blocks));
+            let n_lines = (n_pairs(depth).min(blocks.1 * PAIRS) - block * PAIRS) * beside;
             for panel in self.panels.clone() {
+                let (lines, next, scales) = if self.turned {
+                    let start = (first + block) * BLOCK;
+                    rhs.turn(panel, start..start + 2 * n_lines / beside, &mut turned);
+                    (&turned[..], 0, &[[1.0; COLUMNS]; WIDE][..])
+                } else {
+                    let lines = &rhs.lines(panel)[(first + block) * PAIRS * beside..];
+                    (lines, n_pairs(rhs.depth) * beside, &rhs.scales[panel * beside..])
+                };
+                let lines = &lines[..n_lines];
+                let columns = own.min(width - panel * own);
+                let piece = Piece { lines, next, scales, blocks, panel, columns };
                 // Of a last panel that is half empty only what is in it.
-                let narrow = self.rhs.columns(panel) <= S::F32_LANES;
-                match (S::F32_LANES == COLUMNS, narrow) {
-                    (true, false) => self.rows::<S, MANY, WIDE, WIDE>(simd, panel, blocks),
-                    (true, true) => self.rows::<S, MANY, WIDE, 1>(simd, panel, blocks),
-                    (false, false) => self.rows::<S, FEW, R, R>(simd, panel, blocks),
-                    (false, true) => self.rows::<S, FEW, R, 1>(simd, panel, blocks),
+                match (S::F32_LANES == COLUMNS, columns <= S::F32_LANES) {
+                    (true, false) => self.rows::<S, MANY, WIDE, WIDE>(simd, piece),
+                    (true, true) => self.rows::<S, MANY, WIDE, 1>(simd, piece),
+                    (false, false) => self.rows::<S, FEW, R, R>(simd, piece),
+                    (false, true) => self.rows::<S, FEW, R, 1>(simd, piece),
                 }
             }
         }
     }
 
-    /// All rows times some blocks of a panel, `M` at a time. Of the `R` registers of a panel's row, the first `U` are used.
+    /// All rows times a piece, `M` at a time. Of the `R` registers of a panel's row, the first `U` are used.
     #[inline(always)]
-    fn rows<S: Unit, const M: usize, const R: usize, const U: usize>(
-        &mut self,
-        simd: S,
-        panel: usize,
-        blocks: (usize, usize),
-    ) {
+    fn rows<S: Unit, const M: usize, const R: usize, const U: usize>(&mut self, simd: S, piece: Piece) {
         let mut row = 0;
         while row + M <= self.left.n {
             if row == 0 {
-                self.tile::<S, M, R, U, true>(simd, (row, panel), blocks);
+                self.tile::<S, M, R, U, true>(simd, row, piece);
             } else {
-                self.tile::<S, M, R, U, false>(simd, (row, panel), blocks);
+                self.tile::<S, M, R, U, false>(simd, row, piece);
             }
             row += M;
         }
         match self.left.n - row {
-            1 => self.tile::<S, 1, R, U, false>(simd, (row, panel), blocks),
-            2 => self.tile::<S, 2, R, U, false>(simd, (row, panel), blocks),
-            3 => self.tile::<S, 3, R, U, false>(simd, (row, panel), blocks),
-            4 => self.tile::<S, 4, R, U, false>(simd, (row, panel), blocks),
-            5 => self.tile::<S, 5, R, U, false>(simd, (row, panel), blocks),
-            6 if M > 6 => self.tile::<S, 6, R, U, false>(simd, (row, panel), blocks),
-            7 if M > 6 => self.tile::<S, 7, R, U, false>(simd, (row, panel), blocks),
-            8 if M > 6 => self.tile::<S, 8, R, U, false>(simd, (row, panel), blocks),
+            1 => self.tile::<S, 1, R, U, false>(simd, row, piece),
+            2 => self.tile::<S, 2, R, U, false>(simd, row, piece),
+            3 => self.tile::<S, 3, R, U, false>(simd, row, piece),
+            4 => self.tile::<S, 4, R, U, false>(simd, row, piece),
+            5 => self.tile::<S, 5, R, U, false>(simd, row, piece),
+            6 if M > 6 => self.tile::<S, 6, R, U, false>(simd, row, piece),
+            7 if M > 6 => self.tile::<S, 7, R, U, false>(simd, row, piece),
+            8 if M > 6 => self.tile::<S, 8, R, U, false>(simd, row, piece),
             _ => {}
         }
     }
 
-    /// `M` rows times some blocks of a panel; `AHEAD`: the same blocks of the next panel are called for meanwhile.
+    /// `M` rows times a piece; `AHEAD`: the next panel's is called for meanwhile.
     #[inline(always)]
     fn tile<S: Unit, const M: usize, const R: usize, const U: usize, const AHEAD: bool>(
         &mut self,
         simd: S,
-        (row, panel): (usize, usize),
-        (from, to): (usize, usize),
+        row: usize,
+        piece: Piece,
     ) {
-        let Self { rhs, left, first, .. } = *self;
         let beside = R * S::F32_LANES / COLUMNS;
-        let (lines, scales) = (rhs.lines(panel), rhs.scales(panel));
+        let (left, (from, to), next) = (self.left, piece.blocks, piece.next);
         let (n_all, n_blocks) = (n_pairs(left.depth), n_blocks(left.depth));
         let mut sums = [[simd.splat_f32s(0.0); U]; M];
-        for block in from..to {
-            let (start, end) = (block * PAIRS, n_all.min((block + 1) * PAIRS));
-            let lines = &lines[(first * PAIRS + start) * beside..(first * PAIRS + end) * beside];
-            let (values, next) = (&left.values[row * n_all + start..], n_pairs(rhs.depth) * beside);
+        for (block, lines) in (from..to).zip(piece.lines.chunks(PAIRS * beside)) {
+            let start = block * PAIRS;
+            let values = &left.values[row * n_all + start..];
             let faster = simd.faster_sums::<M, U>((values, n_all), lines, AHEAD.then_some(next));
             let whole = faster.unwrap_or_else(|| {
-                let rows = std::array::from_fn(|i| &left.values[(row + i) * n_all..][start..end]);
+                let n_pairs = lines.len() / beside;
+                let rows = std::array::from_fn(|i| &left.values[(row + i) * n_all + start..][..n_pairs]);
                 block_sums::<S, M, R, U, AHEAD>(simd, rows, lines, next)
             });
-            let (scales, _) = S::as_simd_f32s(scales[(first + block) * beside..][..beside].as_flattened());
             let own = &left.scales[block * left.n + row..][..M];
             for ((sums, whole), scale) in sums.iter_mut().zip(whole).zip(own) {
                 let scale = simd.splat_f32s(*scale);
-                for u in 0..U {
-                    let scaled = simd.mul_f32s(simd.floats(whole[u]), scales[u]);
-                    sums[u] = simd.mul_add_f32s(scaled, scale, sums[u]);
+                for (sum, whole) in sums.iter_mut().zip(whole) {
+                    *sum = simd.mul_add_f32s(simd.floats(whole), scale, *sum);
                 }
             }
         }
+        let (scales, _) = S::as_simd_f32s(piece.scales[..beside].as_flattened());
+        for sums in &mut sums {
+            for (sum, scale) in sums.iter_mut().zip(scales) {
+                *sum = simd.mul_f32s(*sum, *scale);
+            }
+        }
         if to == n_blocks {
-            add_others::<S, M, R, U>(simd, self.added, (row, panel), &mut sums);
+            add_others::<S, M, R, U>(simd, self.added, (row, piece.panel), &mut sums);
         }
         let adds = self.onto == Onto::Sum || from > 0;
-        let column = (panel - self.panels.start) * rhs.panel_width();
+        let column = (piece.panel - self.panels.start) * self.rhs.panel_width();
         let dst = &mut self.dst[row * self.stride + column..];
-        write::<S, M, U>(simd, sums, (dst, self.stride), (rhs.columns(panel), adds));
+        write::<S, M, U>(simd, sums, (dst, self.stride), (piece.columns, adds));
     }
 }
 
