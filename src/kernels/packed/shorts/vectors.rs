@@ -52,14 +52,14 @@ trait Unit: Simd {
 
     fn floats(self, whole: Self::i32s) -> Self::f32s;
 
-    /// [`block_sums`] of the rows that start `stride` pairs apart, if there is a faster way; the lines that follow so many
-    /// lines later are called for meanwhile.
+    /// [`block_sums`] of the rows that start `stride` pairs apart, if there is a faster way; others are called for
+    /// meanwhile: which, and bytes from those called for at one step to those at the next.
     #[inline(always)]
     fn faster_sums<const M: usize, const U: usize>(
         self,
         _: (&[i32], usize),
         _: &[Line],
-        _: Option<usize>,
+        _: Option<(*const Line, usize)>,
     ) -> Option<[[Self::i32s; U]; M]> {
         None
     }
@@ -83,7 +83,7 @@ impl Unit for V3 {
         self,
         (values, stride): (&[i32], usize),
         lines: &[Line],
-        ahead: Option<usize>,
+        ahead: Option<(*const Line, usize)>,
     ) -> Option<[[Self::i32s; U]; M]> {
         let is_full = (M, U) == (FEW, R) && lines.len().is_multiple_of(STEP) && ahead.is_none();
         // SAFETY: whoever has a `V3` has found AVX2.
@@ -112,12 +112,14 @@ impl Unit for V4 {
         self,
         (values, stride): (&[i32], usize),
         lines: &[Line],
-        ahead: Option<usize>,
+        ahead: Option<(*const Line, usize)>,
     ) -> Option<[[Self::i32s; U]; M]> {
         let is_full = (M, U) == (MANY, wide::R) && lines.len().is_multiple_of(wide::STEP);
         // SAFETY: whoever has a `V4` has found AVX-512, and VNNI was asked for before it was taken here.
         #[allow(unsafe_code)]
-        let sums = is_full.then(|| unsafe { wide::full_tile(values, stride, lines, ahead.unwrap_or(0)) })?;
+        let sums = is_full.then(|| unsafe {
+            wide::full_tile(values, stride, lines, ahead.unwrap_or((lines.as_ptr(), 0)))
+        })?;
         Some(std::array::from_fn(|i| std::array::from_fn(|u| bytemuck::cast(sums[i % MANY][u % wide::R]))))
     }
 }
@@ -178,7 +180,7 @@ impl Multiply<'_> {
     fn rows<S: Unit, const M: usize, const R: usize, const U: usize>(&mut self, simd: S, piece: Piece) {
         let mut row = 0;
         while row + M <= self.left.n {
-            if row == 0 {
+            if row == 0 && !self.turned {
                 self.tile::<S, M, R, U, true>(simd, row, piece);
             } else {
                 self.tile::<S, M, R, U, false>(simd, row, piece);
@@ -198,6 +200,24 @@ impl Multiply<'_> {
         }
     }
 
+    /// What a turned matrix' next panel is made of: of each block, one of its panels with each of the first tiles of rows.
+    #[inline(always)]
+    fn turned_ahead<S: Unit, const M: usize>(
+        &self,
+        (row, block): (usize, usize),
+        piece: Piece,
+    ) -> Option<(*const Line, usize)> {
+        let (beside, own, tile) = (self.rhs.beside, self.rhs.panel_width(), row / M);
+        if !self.turned || S::F32_LANES != COLUMNS || tile >= BLOCK / own {
+            return None;
+        }
+        let (lines, n) = (self.rhs.lines.as_ptr(), own / 2 * beside);
+        let panel = (self.first + block) * BLOCK / own + tile;
+        let at = panel * n_pairs(self.rhs.depth) * beside + (piece.panel + 1) * n;
+        // Its lines in as many steps as a block has.
+        Some((lines.wrapping_add(at), n * size_of::<Line>() * wide::STEP / (PAIRS * beside)))
+    }
+
     /// `M` rows times a piece; `AHEAD`: the next panel's is called for meanwhile.
     #[inline(always)]
     fn tile<S: Unit, const M: usize, const R: usize, const U: usize, const AHEAD: bool>(
@@ -213,7 +233,12 @@ impl Multiply<'_> {
         for (block, lines) in (from..to).zip(piece.lines.chunks(PAIRS * beside)) {
             let start = block * PAIRS;
             let values = &left.values[row * n_all + start..];
-            let faster = simd.faster_sums::<M, U>((values, n_all), lines, AHEAD.then_some(next));
+            let ahead = if AHEAD {
+                Some((lines.as_ptr().wrapping_add(next), wide::STEP * size_of::<Line>()))
+            } else {
+                self.turned_ahead::<S, M>((row, block), piece)
+            };
+            let faster = simd.faster_sums::<M, U>((values, n_all), lines, ahead);
             let whole = faster.unwrap_or_else(|| {
                 let n_pairs = lines.len() / beside;
                 let rows = std::array::from_fn(|i| &left.values[(row + i) * n_all + start..][..n_pairs]);

@@ -48,8 +48,8 @@ macro_rules! lines {
 }
 
 /// Products of pairs, summed over a block, of a full tile, the first row at the start of `values` and the others `stride`
-/// pairs apart; the lines that follow `next` lines later are called for meanwhile. In assembly: the compiler
-/// finds out anew, with every three lines, how many are left.
+/// pairs apart; other lines are called for meanwhile, six with each step, which begin `ahead.1` bytes after those of the step
+/// before. In assembly: the compiler finds out anew, with every three lines, how many are left.
 ///
 /// # Safety
 /// The machine must have AVX-512 VNNI.
@@ -64,7 +64,7 @@ pub(super) unsafe fn full_tile(
     values: &[i32],
     stride: usize,
     lines: &[Line],
-    next: usize,
+    ahead: (*const Line, usize),
 ) -> [[__m512i; R]; MANY] {
     assert!(lines.len().is_multiple_of(STEP) && values.len() >= (MANY - 1) * stride + lines.len() / R);
     let mut sums = [[_mm512_setzero_si512(); R]; MANY];
@@ -86,13 +86,13 @@ pub(super) unsafe fn full_tile(
             "add {c}, 8",
             "add {d}, 8",
             "add {l}, 384",
-            "add {p}, 384",
+            "add {p}, {a}",
             "dec {n}",
             "jnz 2b",
             "3:",
             b = inout(reg) rows => _, c = inout(reg) rows.wrapping_byte_add(3 * stride) => _,
             d = inout(reg) rows.wrapping_byte_add(6 * stride) => _, s = in(reg) stride,
-            l = inout(reg) lines.as_ptr() => _, p = inout(reg) lines.as_ptr().wrapping_add(next) => _,
+            l = inout(reg) lines.as_ptr() => _, p = inout(reg) ahead.0 => _, a = in(reg) ahead.1,
             n = inout(reg) lines.len() / STEP => _,
             inout("zmm0") *a0, inout("zmm1") *b0, inout("zmm2") *c0, inout("zmm3") *a1, inout("zmm4") *b1,
             inout("zmm5") *c1, inout("zmm6") *a2, inout("zmm7") *b2, inout("zmm8") *c2, inout("zmm9") *a3,
