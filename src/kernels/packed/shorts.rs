@@ -210,11 +210,7 @@ impl Left {
         for (row, values) in values.chunks_exact_mut(n_pairs(depth).max(1)).enumerate() {
             let mut line = lhs.line(row);
             if let Some(factors) = factors {
-                scaled
-                    .iter_mut()
-                    .zip(line)
-                    .zip(factors)
-                    .for_each(|((to, value), factor)| *to = value * factor);
+                times(line, factors, &mut scaled);
                 line = &scaled;
             }
             let blocks = line.chunks(BLOCK).zip(pulp::bytemuck::cast_slice_mut(values).chunks_mut(BLOCK));
@@ -227,6 +223,12 @@ impl Left {
 }
 
 vectorised! {
+    fn times<'a>(from: &'a [f32], factors: &'a [f32], to: &'a mut [f32]) -> () {
+        for ((to, value), factor) in to.iter_mut().zip(from).zip(factors) {
+            *to = value * factor;
+        }
+    }
+
     /// Rounds values to whole numbers and returns their scale. What is not a number makes the scale no number either, so
     /// that products are none.
     fn round<'a>(from: &'a [f32], to: &'a mut [i16]) -> f32 {
