@@ -4,6 +4,10 @@
 //! so they stand here as assembly. Intel's "Architecture Instruction Set Extensions
 //! Programming Reference" describes them.
 
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+#[allow(unsafe_code)]
+mod emulated;
+
 use super::turn::Line;
 
 /// Rows of a tile, and float32 sums in one of its rows.
@@ -72,8 +76,17 @@ mod unit {
     pub(in crate::kernels) fn is_available() -> bool {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
         *AVAILABLE.get_or_init(|| {
-            has!("avx512f") && has!("avx512bw") && has!("avx512bf16") && is_there() && is_permitted()
+            let rounds = has!("avx512f") && has!("avx512bw") && has!("avx512bf16");
+            rounds && (is_there() && is_permitted() || is_emulated())
         })
+    }
+
+    /// Whether the unit's instructions are done for it: in tests alone, where they ask for it.
+    fn is_emulated() -> bool {
+        #[cfg(test)]
+        return super::super::cpu::asked() == Some(super::super::cpu::Level::Amx) && super::emulated::begin();
+        #[cfg(not(test))]
+        false
     }
 
     fn is_there() -> bool {

@@ -60,7 +60,7 @@ impl Level {
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
 /// What `LORASCOPE_KERNELS` asks for.
-fn asked() -> Option<Level> {
+pub(super) fn asked() -> Option<Level> {
     Level::named(&std::env::var("LORASCOPE_KERNELS").ok()?)
 }
 

@@ -231,8 +231,8 @@ impl Factor<'_> {
     ) {
         match self.matrix {
             Packed::Panels(panels) => panels.multiply_part(lhs, part, dst, onto),
-            Packed::Shorts(shorts) => shorts.multiply_part(self.turned, lhs, part, dst, onto),
-            Packed::Tiles(tiles) => tiles.multiply_part(self.turned, lhs, part, dst, onto),
+            Packed::Shorts(shorts) => shorts.multiply_part((lhs, self.turned), part, dst, onto),
+            Packed::Tiles(tiles) => tiles.multiply_part((lhs, self.turned), part, dst, onto),
         }
     }
 

@@ -65,9 +65,14 @@ pub(super) fn round_panel(from: View, column: usize, scale: f32, lines: &mut [Li
     for (step, lines) in lines.chunks_exact_mut(STEP).enumerate() {
         for (half, tile) in lines.chunks_exact_mut(SIDE).enumerate() {
             let (k, column) = (step * DEPTH, column + half * SIDE);
-            if column >= width {
+            // Columns that fill up a panel may be added to those of another matrix.
+            if column + SIDE > width {
                 tile.fill(Line::ZERO);
-            } else if from.has_rows() {
+            }
+            if column >= width {
+                continue;
+            }
+            if from.has_rows() {
                 unit::pairs(from, (k, column), scale, tile);
             } else {
                 unit::rows(from.t(), (column, k), scale, tile);
@@ -277,7 +282,7 @@ mod tests {
             }
         }
         let rhs = [rows, columns].map(|view| {
-            let mut lines = vec![Line::ZERO; n.div_ceil(DEPTH) * STEP];
+            let mut lines = vec![Line([7; 32]); n.div_ceil(DEPTH) * STEP];
             round_panel(view, 32, 2.0, &mut lines);
             lines
         });
@@ -288,7 +293,12 @@ mod tests {
                 assert_eq!(found, rounded(2.0 * values[k * m + 32 + j]), "right {k} {j}");
             }
         }
-        let last = &rhs[0][STEP + (n % DEPTH).div_ceil(2)];
-        assert_eq!(last.0, [0; 32], "filled up with zeros");
+        for lines in &rhs {
+            assert_eq!(lines[STEP + (n % DEPTH).div_ceil(2)].0, [0; 32], "filled up with zeros");
+            let beyond = lines.iter().enumerate().flat_map(|(i, line)| {
+                (0..SIDE).filter(move |j| i % STEP / SIDE * SIDE + j >= m - 32).map(|j| line.0[2 * j])
+            });
+            assert!(beyond.into_iter().all(|value| value == 0), "no columns but the matrix' own");
+        }
     }
 }

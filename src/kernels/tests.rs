@@ -16,7 +16,8 @@ use super::*;
 /// How far a result may be off where products are formed of rounded values, as a share of the largest value.
 fn rounding() -> f32 {
     match level() {
-        Level::Amx => 0.02,
+        // Values are off by 0.004 (root mean square), one in some thousand by 0.02.
+        Level::Amx => 0.03,
         Level::Avx2 | Level::Vnni => 0.002,
         _ => 0.0,
     }

@@ -156,8 +156,7 @@ impl Shorts {
     /// apart or added to them. The part begins with a block and a panel.
     pub(super) fn multiply_part(
         &self,
-        turned: bool,
-        lhs: View,
+        (lhs, turned): (View, bool),
         (depth, columns): (Range<usize>, Range<usize>),
         (dst, stride): (&mut [f32], usize),
         onto: Onto,
@@ -328,8 +327,7 @@ mod tests {
             let matrix = Shorts::new(View::new(&values(2 * BLOCK * 3, 5), 2 * BLOCK, 3));
             let mut dst = [0.0; 3];
             matrix.multiply_part(
-                false,
-                View::new(&lhs, 1, 2 * BLOCK),
+                (View::new(&lhs, 1, 2 * BLOCK), false),
                 (0..2 * BLOCK, 0..3),
                 (&mut dst, 3),
                 Onto::Nothing,
@@ -346,7 +344,7 @@ mod tests {
         let matrix = Shorts::new(View::new(&matrix, BLOCK, 1));
         let mut dst = [0.0];
         let (lhs, dst) = (View::new(&lhs, 1, BLOCK), &mut dst[..]);
-        matrix.multiply_part(false, lhs, (0..BLOCK, 0..1), (&mut *dst, 1), Onto::Nothing);
+        matrix.multiply_part((lhs, false), (0..BLOCK, 0..1), (&mut *dst, 1), Onto::Nothing);
         assert!((dst[0] / (-15.0 * BLOCK as f32) - 1.0).abs() < 1e-6, "{dst:?}");
     }
 
@@ -394,13 +392,13 @@ mod tests {
             let matrix = Shorts::new(View::new(&matrix, rows, columns));
             let mut whole = vec![0.0; 4 * width];
             let (all, onto) = ((0..depth, 0..width), Onto::Nothing);
-            matrix.multiply_part(turned, View::new(&lhs, 4, depth), all, (&mut whole, width), onto);
+            matrix.multiply_part((View::new(&lhs, 4, depth), turned), all, (&mut whole, width), onto);
             let mut parts = vec![0.0; 4 * width];
             for rows in [0..BLOCK, BLOCK..depth] {
                 for columns in [0..own, own..width] {
                     let lhs = View::strided(&lhs[rows.start..], (4, rows.len()), depth);
                     let dst = &mut parts[columns.start..];
-                    matrix.multiply_part(turned, lhs, (rows.clone(), columns), (dst, width), Onto::Sum);
+                    matrix.multiply_part((lhs, turned), (rows.clone(), columns), (dst, width), Onto::Sum);
                 }
             }
             for (a, b) in whole.iter().zip(&parts) {

@@ -79,8 +79,7 @@ impl Tiles {
     /// apart or added to them. The part begins with a step and a panel.
     pub(super) fn multiply_part(
         &self,
-        turned: bool,
-        lhs: View,
+        (lhs, turned): (View, bool),
         (depth, columns): (Range<usize>, Range<usize>),
         (dst, stride): (&mut [f32], usize),
         onto: Onto,
@@ -89,12 +88,12 @@ impl Tiles {
         let mut lines = Buffer::new(lhs_len(n, depth.len()));
         round_lhs(lhs, &mut lines);
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
-        self.multiply_rounded(turned, &lines, (n, panels, depth), (dst, stride), (onto, &[]));
+        self.multiply_rounded((&lines, turned), (n, panels, depth), (dst, stride), (onto, &[]));
     }
 
     /// `lhs · self` on this thread, in the same way.
     pub(in crate::kernels) fn multiply_view(&self, lhs: View, dst: (&mut [f32], usize), onto: Onto) {
-        self.multiply_part(false, lhs, (0..self.depth, 0..self.width), dst, onto);
+        self.multiply_part((lhs, false), (0..self.depth, 0..self.width), dst, onto);
     }
 
     /// Forms a product. The order of summation does not depend on the number of rows.
@@ -104,7 +103,7 @@ impl Tiles {
         round_lhs(task.lhs.view(task.n, depth), &mut lines);
         let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, task.n)).collect();
         let size = (task.n, task.panels.clone(), 0..depth);
-        self.multiply_rounded(task.turned, &lines, size, (task.dst, task.stride), (task.onto, &added));
+        self.multiply_rounded((&lines, task.turned), size, (task.dst, task.stride), (task.onto, &added));
     }
 
     /// Writes steps `steps` of a panel of the transpose.
@@ -121,8 +120,7 @@ impl Tiles {
 
     fn multiply_rounded(
         &self,
-        turned: bool,
-        lhs: &[Line],
+        (lhs, turned): (&[Line], bool),
         (n, panels, depth): (usize, Range<usize>, Range<usize>),
         (dst, stride): (&mut [f32], usize),
         (onto, added): (Onto, &[Extra]),
