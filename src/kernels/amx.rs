@@ -54,7 +54,7 @@ mod unit {
             &self,
             _: [Steps; 2],
             _: (&mut [f32], usize, bool),
-            _: (usize, *const Line),
+            _: (usize, (*const Line, usize)),
         ) {
             match *self {}
         }
@@ -153,8 +153,8 @@ mod unit {
 
         /// Sums the products of `first`, then of `second`, and writes them to `dst`, 32 rows of 32 values that start
         /// `stride` values apart; of `n_rows` rows up to 16 the lower half is left as the start of the sum is.
-        /// `onto`: what is there is added to. `ahead` is called for meanwhile, a quarter of what is read of `rhs`;
-        /// nothing need be there.
+        /// `onto`: what is there is added to. Meanwhile a quarter as many lines as `rhs` has are called for, eight with each
+        /// step: the first at `ahead`, and how many bytes they are apart; nothing need be there.
         ///
         /// # Panics
         /// When `dst` is too short: a fault of the caller.
@@ -164,7 +164,7 @@ mod unit {
             &self,
             [first, second]: [Steps; 2],
             (dst, stride, onto): (&mut [f32], usize, bool),
-            (n_rows, ahead): (usize, *const Line),
+            (n_rows, ahead): (usize, (*const Line, usize)),
         ) {
             assert!(stride >= 2 * SIDE && dst.len() >= (2 * SIDE - 1) * stride + 2 * SIDE);
             let dst = dst.as_mut_ptr();
@@ -199,7 +199,7 @@ mod unit {
                     "prefetcht1 [{p}]", "prefetcht1 [{p} + 64]", "prefetcht1 [{p} + 128]", "prefetcht1 [{p} + 192]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "prefetcht1 [{p} + 256]", "prefetcht1 [{p} + 320]", "prefetcht1 [{p} + 384]", "prefetcht1 [{p} + 448]",
-                    "add {p}, 512",
+                    "add {p}, {q}",
                     "tdpbf16ps tmm3, tmm5, tmm7",
                     "8:",
                     "add {a}, 2048",
@@ -218,7 +218,7 @@ mod unit {
                     "tilestored [{c} + {s}], tmm0", "tilestored [{c} + {s} + 64], tmm1",
                     "tilestored [{d} + {s}], tmm2", "tilestored [{d} + {s} + 64], tmm3",
                     f = in(reg) flags, c = in(reg) dst, d = in(reg) below, s = in(reg) stride,
-                    l = in(reg) size_of::<Line>(), p = inout(reg) ahead => _,
+                    l = in(reg) size_of::<Line>(), p = inout(reg) ahead.0 => _, q = in(reg) ahead.1,
                     a = inout(reg) first.lhs.as_ptr() => _, b = inout(reg) first.rhs.as_ptr() => _,
                     n = inout(reg) first.len() => _,
                     a2 = in(reg) second.lhs.as_ptr(), b2 = in(reg) second.rhs.as_ptr(),

@@ -154,9 +154,17 @@ impl Tiles {
                         },
                         extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
                     ];
-                    // The same part of the next panel, a quarter with each pair.
-                    let next = if turned { 0 } else { panel_len(self.depth) };
-                    let ahead = rhs.as_ptr().wrapping_add(next + pair * rhs.len() / 4);
+                    // What the same part of the next panel is made of, a quarter with each pair.
+                    let quarter = if pair < 4 { pair * STEP / 4 } else { 0 };
+                    let ahead = if turned {
+                        let len = panel_len(self.depth);
+                        let next =
+                            self.lines.as_ptr().wrapping_add((first + from) * len + (panel + 1) * STEP);
+                        (next.wrapping_add(quarter), len * size_of::<Line>())
+                    } else {
+                        let next = rhs.as_ptr().wrapping_add(panel_len(self.depth));
+                        (next.wrapping_add(quarter * (to - from)), STEP / 4 * size_of::<Line>())
+                    };
                     let dst = &mut dst[row * stride + column..];
                     if columns == PANEL && rows == 2 * SIDE {
                         session.multiply(steps, (dst, stride, adds), (rows, ahead));
