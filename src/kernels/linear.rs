@@ -223,8 +223,8 @@ impl Outputs<'_> {
         }
     }
 
-    /// Makes what is kept of the weight for the way down, if that was not done. (Where each of several threads might have to, one would
-    /// wait for another that waits for it.)
+    /// Makes what is kept of the weight for the way down, if that was not done. (Where each of several threads might have
+    /// to, one would wait for another that waits for it.)
     pub(super) fn prepare_backward(&self) {
         if let Self::Packed(weight) = self {
             weight.backward();

@@ -122,8 +122,8 @@ impl Decoder {
         outer + self.layers.iter().map(layer).sum::<usize>()
     }
 
-    /// Bytes that its weights take, and how many more when it is trained: projections are packed once more for the way
-    /// down.
+    /// Bytes that its weights take, and how many more when it is trained: packed in float32, they are kept once more for the
+    /// way down.
     pub fn n_bytes(&self) -> (usize, usize) {
         let of = |p: &FrozenLinear| match p.n_packed_bytes() {
             (0, _) => (p.dims().0 * p.dims().1 * size_of::<f32>(), 0),

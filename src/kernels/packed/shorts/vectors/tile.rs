@@ -48,9 +48,9 @@ macro_rules! line {
     };
 }
 
-/// Products of pairs, summed over a block, of a full tile, the first row at the start of `values` and the others `stride` pairs apart. In assembly:
-/// the compiler spends three more instructions on every line for its loop, or spills sums where it is unrolled; where two
-/// threads share a core that counts.
+/// Products of pairs, summed over a block, of a full tile, the first row at the start of `values` and the others `stride`
+/// pairs apart. In assembly: the compiler spends three more instructions on every line for its loop, or spills sums where it
+/// is unrolled; where two threads share a core that counts.
 ///
 /// # Panics
 /// When the rows are shorter than the lines are many, or these are no whole steps: a fault of the caller.
