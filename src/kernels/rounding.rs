@@ -82,7 +82,8 @@ pub(super) fn round_panel(from: View, column: usize, scale: f32, lines: &mut [Li
     }
 }
 
-/// At most `N` values of a row from `start` on; `None` where the matrix ends before.
+/// At most `n` values of a row from `start` on; `None` where the matrix ends before.
+#[inline(always)]
 fn piece(from: View<'_>, (row, start): (usize, usize), n: usize) -> Option<&[f32]> {
     let (rows, cols) = from.dims();
     (row < rows && start < cols).then(|| &from.line(row)[start..(start + n).min(cols)])
@@ -93,9 +94,9 @@ mod unit {
     #![allow(unsafe_code)]
 
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_mul_ps, _mm512_permutexvar_epi16,
-        _mm512_set1_ps, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-        _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+        __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_maskz_loadu_ps, _mm512_mul_ps,
+        _mm512_permutexvar_epi16, _mm512_set1_ps, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32,
+        _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
     use std::mem::transmute;
 
@@ -123,28 +124,22 @@ mod unit {
         unsafe { transpose_of(tile) }
     }
 
+    /// The first 16 values, scaled; zeros after the last.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn scaled(values: [f32; SIDE], scale: f32) -> __m512 {
-        // SAFETY: an array and a vector of the same size; any bits are valid in both.
-        _mm512_mul_ps(unsafe { transmute::<[f32; SIDE], __m512>(values) }, _mm512_set1_ps(scale))
-    }
-
-    /// The first 16 values; zeros after the last.
-    #[inline(always)]
-    fn sixteen(values: &[f32]) -> [f32; SIDE] {
-        match values.first_chunk::<SIDE>() {
-            Some(values) => *values,
-            None => std::array::from_fn(|i| values.get(i).copied().unwrap_or(0.0)),
-        }
+    fn sixteen(values: &[f32], scale: __m512) -> __m512 {
+        let mask = (0xFFFF_u32 >> (SIDE - values.len().min(SIDE))) as u16;
+        // SAFETY: no more values are read than there are.
+        _mm512_mul_ps(unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }, scale)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn rows_of(from: View, (row, column): (usize, usize), scale: f32, tile: &mut [Line]) {
+        let scale = _mm512_set1_ps(scale);
         for (i, line) in tile.iter_mut().enumerate() {
             let Some(values) = piece(from, (row + i, column), DEPTH) else { break };
-            let low = scaled(sixteen(values), scale);
-            let high = scaled(sixteen(values.get(SIDE..).unwrap_or_default()), scale);
+            let low = sixteen(values, scale);
+            let high = sixteen(values.get(SIDE..).unwrap_or_default(), scale);
             // SAFETY: a vector and an array of the same size; any bits are valid in both.
             line.0 = unsafe { transmute::<__m512bh, [u16; 32]>(_mm512_cvtne2ps_pbh(high, low)) };
         }
@@ -162,9 +157,10 @@ mod unit {
             }
             turns
         };
-        for (i, line) in tile.iter_mut().enumerate() {
-            let of = |r: usize| sixteen(piece(from, (row + 2 * i + r, column), SIDE).unwrap_or_default());
-            let (first, second) = (scaled(of(0), scale), scaled(of(1), scale));
+        let scale = _mm512_set1_ps(scale);
+        for (line, row) in tile.iter_mut().zip((row..).step_by(2)) {
+            let first = sixteen(piece(from, (row, column), SIDE).unwrap_or_default(), scale);
+            let second = sixteen(piece(from, (row + 1, column), SIDE).unwrap_or_default(), scale);
             // SAFETY: vectors and arrays of the same size; any bits are valid in all of them.
             line.0 = unsafe {
                 let both = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
