@@ -59,25 +59,36 @@ pub(super) fn round_lhs(from: View, lines: &mut [Line]) {
     }
 }
 
-/// Columns `column..` of `scale` times a right-hand matrix as tiles, two beside each other, step by step.
-pub(super) fn round_panel(from: View, column: usize, scale: f32, lines: &mut [Line]) {
+/// Columns `column..` of `scale` times a right-hand matrix as tiles, two beside each other, step by step: as many panels as
+/// `lines` holds, each of `len` lines.
+pub(super) fn round_panels(from: View, column: usize, scale: f32, (lines, len): (&mut [Line], usize)) {
+    let (n_panels, n_steps) = (lines.len() / len, len / STEP);
+    // The values that stand beside each other are read one after another.
+    let (outer, inner) = if from.has_rows() { (n_steps, n_panels) } else { (n_panels, n_steps) };
+    for (i, j) in (0..outer).flat_map(|i| (0..inner).map(move |j| (i, j))) {
+        let (panel, step) = if from.has_rows() { (j, i) } else { (i, j) };
+        let lines = &mut lines[panel * len + step * STEP..][..STEP];
+        round_step(from, (step * DEPTH, column + 2 * panel * SIDE), scale, lines);
+    }
+}
+
+/// Two tiles beside each other, from (row, column) on.
+fn round_step(from: View, (row, column): (usize, usize), scale: f32, lines: &mut [Line]) {
     let (_, width) = from.dims();
-    for (step, lines) in lines.chunks_exact_mut(STEP).enumerate() {
-        for (half, tile) in lines.chunks_exact_mut(SIDE).enumerate() {
-            let (k, column) = (step * DEPTH, column + half * SIDE);
-            // Columns that fill up a panel may be added to those of another matrix.
-            if column + SIDE > width {
-                tile.fill(Line::ZERO);
-            }
-            if column >= width {
-                continue;
-            }
-            if from.has_rows() {
-                unit::pairs(from, (k, column), scale, tile);
-            } else {
-                unit::rows(from.t(), (column, k), scale, tile);
-                unit::transpose(tile);
-            }
+    for (half, tile) in lines.chunks_exact_mut(SIDE).enumerate() {
+        let column = column + half * SIDE;
+        // Columns that fill up a panel may be added to those of another matrix.
+        if column + SIDE > width {
+            tile.fill(Line::ZERO);
+        }
+        if column >= width {
+            continue;
+        }
+        if from.has_rows() {
+            unit::pairs(from, (row, column), scale, tile);
+        } else {
+            unit::rows(from.t(), (column, row), scale, tile);
+            unit::transpose(tile);
         }
     }
 }
@@ -279,9 +290,16 @@ mod tests {
         }
         let rhs = [rows, columns].map(|view| {
             let mut lines = vec![Line([7; 32]); n.div_ceil(DEPTH) * STEP];
-            round_panel(view, 32, 2.0, &mut lines);
+            let len = lines.len();
+            round_panels(view, 32, 2.0, (&mut lines, len));
             lines
         });
+        let len = n.div_ceil(DEPTH) * STEP;
+        for (view, second) in [rows, columns].into_iter().zip(&rhs) {
+            let mut both = vec![Line([7; 32]); 2 * len];
+            round_panels(view, 0, 2.0, (&mut both, len));
+            assert!(both[len..].iter().zip(second).all(|(a, b)| a.0 == b.0), "panels follow each other");
+        }
         for (k, j) in (0..n).flat_map(|k| (0..m - 32).map(move |j| (k, j))) {
             let line = k / DEPTH * STEP + j / SIDE * SIDE + k % DEPTH / 2;
             for lines in &rhs {

@@ -11,13 +11,15 @@ use super::{Added, Onto, Packed, Task};
 use crate::kernels::amx::{SIDE, STEP, Session, Steps};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
-use crate::kernels::rounding::{DEPTH, lhs_len, round_lhs, round_panel, widened};
+use crate::kernels::rounding::{DEPTH, lhs_len, round_lhs, round_panels, widened};
 use crate::kernels::turn::{Line, SQUARE, turn};
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 2 * SIDE;
 /// Steps made at one go, at most: what is read of the panel and of the rows stays in the first cache.
 const STEPS: usize = 24;
+/// Panels packed at one go: that much of a row is read without a jump.
+const PACKED_TOGETHER: usize = 8;
 /// Lines from which packing is shared out: 1 MiB.
 const MANY_LINES: usize = 1 << 14;
 
@@ -33,17 +35,17 @@ pub(in crate::kernels) struct Tiles {
 impl Tiles {
     /// Packs `scale` times a matrix.
     pub(in crate::kernels) fn scaled(from: View, scale: f32) -> Self {
-        Self::with(from.dims(), |column, panel| round_panel(from, column, scale, panel))
-    }
-
-    /// `fill` gets the first column of each panel and its lines.
-    fn with((depth, width): (usize, usize), fill: impl Fn(usize, &mut [Line]) + Sync) -> Self {
-        let panel = panel_len(depth);
-        let mut lines = Buffer::new(width.div_ceil(PANEL) * panel);
+        let (depth, width) = from.dims();
+        let len = panel_len(depth);
+        let mut lines = Buffer::new(width.div_ceil(PANEL) * len);
+        let chunk = (PACKED_TOGETHER * len).max(1);
+        let fill = |(i, lines): (usize, &mut [Line])| {
+            round_panels(from, i * PACKED_TOGETHER * PANEL, scale, (lines, len));
+        };
         if lines.len() < MANY_LINES {
-            lines.chunks_mut(panel.max(1)).enumerate().for_each(|(p, panel)| fill(p * PANEL, panel));
+            lines.chunks_mut(chunk).enumerate().for_each(fill);
         } else {
-            lines.par_chunks_mut(panel).enumerate().for_each(|(p, panel)| fill(p * PANEL, panel));
+            lines.par_chunks_mut(chunk).enumerate().for_each(fill);
         }
         Self { lines, depth, width }
     }
