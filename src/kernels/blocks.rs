@@ -11,7 +11,7 @@ use super::packed::tile_rows;
 
 /// Rows of a block, about: with what is made of them they fill a thread's cache.
 const ROWS: usize = 132;
-/// The same where products are slower: there weights can be read more often at no cost.
+/// The same where products are slower: there weights can be read more often at little cost.
 const FEWER_ROWS: usize = 66;
 /// The least rows that are worth reading the weights for.
 const LEAST_ROWS: usize = 12;

@@ -38,7 +38,7 @@ enum Weight {
 pub(super) struct PackedWeight {
     /// `Wᵀ` (in, out).
     forward: Packed,
-    /// `W` (out, in), where it is kept for the way down and there was one.
+    /// `W` (out, in), once it was needed for the way down; only float32 keeps it.
     turned: OnceLock<Packed>,
 }
 
@@ -252,9 +252,8 @@ impl Outputs<'_> {
                 dx.iter_mut().zip(rows.line(output)).for_each(|(dx, w)| *dx -= weight * w);
             }
             Self::Packed(packed) => {
-                // From what the rest of the gradient was made of.
-                let down = packed.backward();
-                dx.iter_mut().enumerate().for_each(|(i, dx)| *dx -= weight * down.at(output, i));
+                let weights = packed.forward();
+                dx.iter_mut().enumerate().for_each(|(i, dx)| *dx -= weight * weights.at(i, output));
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Packed once, in the form that the machine's best unit wants: a product then runs at the machine's speed for any
 //! number of rows on the left, with nothing to rearrange. So the rows of a batch can be cut into blocks that one
-//! thread takes through several operators while they are in its cache.
+//! thread takes through several operators while they are in its cache. Its transpose is packed too in float32; of 16-bit
+//! values it is made a piece at a time, for each block of rows.
 
 mod panels;
 mod shorts;
@@ -119,7 +120,7 @@ impl Packed {
         }
     }
 
-    /// Bytes that its transpose takes.
+    /// Bytes that are kept for its transpose, about.
     pub(super) fn n_turned_bytes(&self) -> usize {
         match self {
             Self::Panels(panels) => panels.n_bytes(),
@@ -191,11 +192,6 @@ impl Factor<'_> {
         if self.turned { (width, depth) } else { (depth, width) }
     }
 
-    /// One value.
-    pub(super) fn at(&self, row: usize, col: usize) -> f32 {
-        if self.turned { self.matrix.at(col, row) } else { self.matrix.at(row, col) }
-    }
-
     fn n_panels(&self) -> usize {
         self.dims().1.div_ceil(self.matrix.panel_width())
     }
@@ -240,6 +236,9 @@ impl Factor<'_> {
     pub(super) fn multiply_all(&self, rows: Rows, n: usize) -> Vec<f32> {
         let width = self.dims().1;
         let mut y = vec![0.0; n * width];
+        if n == 0 {
+            return y;
+        }
         if n >= FEW_ROWS {
             each_block(n, [(&mut y[..], width)], |(own, [y])| {
                 let dst = (&mut *y, width);

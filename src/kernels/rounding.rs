@@ -13,7 +13,7 @@ pub(super) const DEPTH: usize = 32;
 
 /// A value in bfloat16: what the vector instructions do, one by one.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn rounded(value: f32) -> u16 {
+pub(super) fn rounded(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {
         return (bits >> 16) as u16 | 0x40;
@@ -140,7 +140,7 @@ mod unit {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn sixteen(values: &[f32], scale: __m512) -> __m512 {
         let mask = (0xFFFF_u32 >> (SIDE - values.len().min(SIDE))) as u16;
-        // SAFETY: no more values are read than there are.
+        // SAFETY: what the mask leaves out is not read; it has no more values than there are.
         _mm512_mul_ps(unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }, scale)
     }
 

@@ -22,6 +22,7 @@ pub(super) const SQUARE: usize = 8;
 /// # Panics
 /// When `to` is too short: a fault of the caller.
 pub(super) fn turn(from: &[Line], to: &mut [Line], apart: usize) {
+    assert!(to.len() > (SQUARE - 1) * apart);
     let from: [&Line; SQUARE] = std::array::from_fn(|i| from.get(i * apart).unwrap_or(&Line::ZERO));
     #[cfg(target_arch = "x86_64")]
     match super::cpu::level() {

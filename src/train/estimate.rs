@@ -34,8 +34,8 @@ pub fn memory(model: &LanguageModel, data: &TrainData, config: &TrainConfig) -> 
     let lora_values = shape.n_layers * config.lora.targets.len() * config.lora.rank;
     // Weights, their gradients, two moments and a published copy.
     let values = n_tokens * (shape.n_layers * values_kept(shape) + lora_values) + trainable * 6;
-    let (loaded, packed_again) = model.decoder.n_bytes();
-    let needed = (values * 4 + packed_again + LOGITS) as u64;
+    let (loaded, turned) = model.decoder.n_bytes();
+    let needed = (values * 4 + turned + LOGITS) as u64;
     let available = available_bytes();
     if needed > available {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);

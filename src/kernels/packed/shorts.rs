@@ -137,7 +137,7 @@ impl Shorts {
         &self.lines[panel * n..(panel + 1) * n]
     }
 
-    /// Writes rows `rows` of a panel of the transpose, which begin with a panel of the matrix and end with one.
+    /// Writes rows of a panel of the transpose: of all panels of the matrix that `rows`, which begin with one, reach into.
     fn turn(&self, panel: usize, rows: Range<usize>, to: &mut [Line]) {
         let own = self.panel_width();
         let (from, own_lines) = (panel * own / 2 * self.beside, own / 2 * self.beside);
@@ -161,8 +161,9 @@ impl Shorts {
         (dst, stride): (&mut [f32], usize),
         onto: Onto,
     ) {
-        assert!(depth.start.is_multiple_of(BLOCK), "a part begins with a block");
         let own = self.panel_width();
+        let begins = depth.start.is_multiple_of(BLOCK) && columns.start.is_multiple_of(own);
+        assert!(begins, "a part begins with a block and a panel");
         let panels = columns.start / own..columns.end.div_ceil(own);
         let (left, first) = (&self.left(turned, lhs, depth.start), depth.start / BLOCK);
         run(Multiply { rhs: self, turned, left, first, panels, dst, stride, onto, added: &[] });

@@ -86,6 +86,8 @@ impl Tiles {
         (dst, stride): (&mut [f32], usize),
         onto: Onto,
     ) {
+        let begins = depth.start.is_multiple_of(DEPTH) && columns.start.is_multiple_of(PANEL);
+        assert!(begins, "a part begins with a step and a panel");
         let n = lhs.dims().0;
         let mut lines = Buffer::new(lhs_len(n, depth.len()));
         round_lhs(lhs, &mut lines);
@@ -213,5 +215,77 @@ impl<'a> Extra<'a> {
 
     fn steps<'b>(&'b self, pair: usize, rhs: &'b [Line]) -> Steps<'b> {
         Steps { lhs: &self.lhs[pair * rhs.len()..][..rhs.len()], rhs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rows;
+    use super::*;
+    use crate::kernels::amx::is_available;
+    use crate::kernels::rounding::rounded;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed) % 101) as f32 / 101.0 - 0.5).collect()
+    }
+
+    /// Of rows (n, depth) times the matrix or its transpose, whether each value is right but for the order of summation.
+    fn assert_product(lhs: &[f32], (matrix, turned): (&Tiles, bool), n: usize, dst: &[f32]) {
+        let (depth, width) = if turned { (matrix.width, matrix.depth) } else { matrix.dims() };
+        let at = |row, col| if turned { matrix.at(col, row) } else { matrix.at(row, col) };
+        let lhs: Vec<f32> = lhs.iter().map(|&v| widened(rounded(v))).collect();
+        for (i, &value) in dst.iter().enumerate() {
+            let (row, col) = (i / width, i % width);
+            let exact: f32 = (0..depth).map(|k| lhs[row * depth + k] * at(k, col)).sum();
+            assert!((value - exact).abs() < 1e-3, "{n} x {depth} x {width}, {turned}: {value} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_product_is_that_of_what_is_kept_for_any_number_of_rows_and_columns() {
+        if !is_available() {
+            return;
+        }
+        for (rows, columns) in [(5, 1), (33, 31), (64, 96), (70, 1160), (1160, 70)] {
+            let matrix = Tiles::scaled(View::new(&values(rows * columns, 5), rows, columns), 1.0);
+            for (n, turned) in [1, 16, 17, 33, 65].into_iter().flat_map(|n| [(n, false), (n, true)]) {
+                let (depth, width) = if turned { (columns, rows) } else { (rows, columns) };
+                let (lhs, mut dst) = (values(n * depth, 3), vec![7.0; n * width]);
+                let (panels, stride, onto, added) = (0..width.div_ceil(PANEL), width, Onto::Nothing, &[][..]);
+                let rows = Rows::new(&lhs, depth);
+                matrix.multiply(&mut Task {
+                    lhs: rows,
+                    n,
+                    turned,
+                    panels,
+                    dst: &mut dst,
+                    stride,
+                    onto,
+                    added,
+                });
+                assert_product(&lhs, (&matrix, turned), n, &dst);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        if !is_available() {
+            return;
+        }
+        for turned in [false, true] {
+            let (rows, columns) = if turned { (160, 200) } else { (200, 160) };
+            let matrix = Tiles::scaled(View::new(&values(rows * columns, 5), rows, columns), 1.0);
+            let (n, depth, width) = (4, 200, 160);
+            let (lhs, mut dst) = (values(n * depth, 3), vec![0.0; n * width]);
+            for rows in [0..64, 64..depth] {
+                for columns in [0..PANEL, PANEL..width] {
+                    let lhs = View::strided(&lhs[rows.start..], (n, rows.len()), depth);
+                    let dst = &mut dst[columns.start..];
+                    matrix.multiply_part((lhs, turned), (rows.clone(), columns), (dst, width), Onto::Sum);
+                }
+            }
+            assert_product(&lhs, (&matrix, turned), n, &dst);
+        }
     }
 }

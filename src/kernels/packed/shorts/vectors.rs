@@ -147,8 +147,9 @@ impl Multiply<'_> {
         let (depth, n_blocks) = (self.left.depth, n_blocks(self.left.depth));
         let part = n_blocks.div_ceil(n_blocks.div_ceil(BLOCKS).max(1)).max(1);
         let (width, own) = (if self.turned { rhs.depth } else { rhs.width }, rhs.panel_width());
-        let room = if self.turned { (part * PAIRS).next_multiple_of(own / 2) * beside } else { 0 };
-        let mut turned = Buffer::new(room);
+        // A block is whole panels of the matrix.
+        const { assert!(BLOCK.is_multiple_of(WIDE * COLUMNS)) };
+        let mut turned = Buffer::new(if self.turned { part * PAIRS * beside } else { 0 });
         for block in (0..n_blocks).step_by(part) {
             let blocks = (block, (block + part).min(n_blocks));
             let n_lines = (n_pairs(depth).min(blocks.1 * PAIRS) - block * PAIRS) * beside;
@@ -214,7 +215,7 @@ impl Multiply<'_> {
         let (lines, n) = (self.rhs.lines.as_ptr(), own / 2 * beside);
         let panel = (self.first + block) * BLOCK / own + tile;
         let at = panel * n_pairs(self.rhs.depth) * beside + (piece.panel + 1) * n;
-        // Its lines in as many steps as a block has.
+        // Its lines in as many steps as a block has, each called for four times: that costs less than to stop.
         Some((lines.wrapping_add(at), n * size_of::<Line>() * wide::STEP / (PAIRS * beside)))
     }
 
