@@ -1,0 +1,173 @@
+//! Do whole decoder layers keep the laws, alone and on top of each other, and where rows are answered?
+
+use super::*;
+
+/// A layer of hidden size 40, with 6 query heads and 2 key heads of width 8, and an MLP of width 56.
+fn layer() -> Arc<FrozenLayer> {
+    another_layer(0)
+}
+
+fn another_layer(which: u32) -> Arc<FrozenLayer> {
+    let noise = |dims, seed| noise(dims, seed + 100 * which);
+    let linear =
+        |(d_out, d_in), seed| FrozenLinear::new(&(noise((d_out, d_in), seed) * 0.3).unwrap()).unwrap();
+    let norm = |seed| RmsNorm::new(&noise((1, 40), seed).flatten_all().unwrap(), 1e-5).unwrap();
+    Arc::new(FrozenLayer {
+        attn_norm: norm(11),
+        qkv: linear((80, 40), 12),
+        output: linear((40, 48), 13),
+        ffn_norm: norm(14),
+        gate_up: linear((112, 40), 15),
+        down: linear((40, 56), 16),
+    })
+}
+
+/// Of each corrected projection: the stack, its first output there, and (out, in).
+type Corrected = (usize, usize, (usize, usize));
+
+const ALL: [Corrected; 7] = [
+    (0, 0, (48, 40)),
+    (0, 48, (16, 40)),
+    (0, 64, (16, 40)),
+    (1, 0, (40, 48)),
+    (2, 0, (56, 40)),
+    (2, 56, (56, 40)),
+    (3, 0, (40, 56)),
+];
+
+#[test]
+fn a_decoder_layer_keeps_the_laws() {
+    let layer = layer();
+    let cases = [
+        (&ALL[..], 0, vec![5]),
+        (&ALL[..], 3, vec![1, 9, 4]),
+        (&ALL[..1], 0, vec![7, 2]),
+        (&ALL[2..5], 0, vec![70, 131]),
+        (&ALL[..], 66, vec![67, 5]),
+    ];
+    for (corrected, n_shared, lengths) in cases {
+        let (n, shape) = (n_shared + lengths.iter().sum::<usize>(), sharing(n_shared, &lengths));
+        let mut inputs = vec![noise((n, 40), 1)];
+        for (i, &(_, _, (d_out, d_in))) in corrected.iter().enumerate() {
+            inputs.extend([noise((3, d_in), 20 + i as u32), noise((d_out, 3), 40 + i as u32)]);
+        }
+        let run = |t: &[&Tensor], fast: bool| {
+            let mut corrections = LayerCorrections::default();
+            for (i, &(stack, start, _)) in corrected.iter().enumerate() {
+                corrections[stack].push(Correction { start, a: t[1 + 2 * i], b: t[2 + 2 * i] });
+            }
+            let lora = Corrections { layers: vec![corrections], scaling: 0.4, ..Corrections::default() };
+            let layers = std::slice::from_ref(&layer);
+            if fast {
+                decoder_layers(t[0], layers, &lora, &shape)
+            } else {
+                decoder_layers_portable(t[0], layers, &lora, &shape)
+            }
+        };
+        check("decoder_layers", &|t| run(t, true), &|t| run(t, false), &inputs);
+    }
+}
+
+#[test]
+fn a_layer_without_corrections_passes_the_gradient_on() {
+    let (layers, shape, none) = ([layer()], shape(&[4, 6]), Corrections::default());
+    check(
+        "base layer",
+        &|t| decoder_layers(t[0], &layers, &none, &shape),
+        &|t| decoder_layers_portable(t[0], &layers, &none, &shape),
+        &[noise((10, 40), 1)],
+    );
+}
+
+/// Three layers, corrected differently, one not at all; their weights are views of one vector.
+#[test]
+fn layers_on_top_of_each_other_keep_the_laws() {
+    let (layers, shape) = ([0, 1, 2].map(another_layer), sharing(2, &[3, 6]));
+    let corrected = [&ALL[..], &[], &ALL[1..5]];
+    let n: usize =
+        corrected.iter().flat_map(|c| c.iter()).map(|(.., (d_out, d_in))| 3 * (d_out + d_in)).sum();
+    let run = |t: &[&Tensor], fast: bool| {
+        let mut at = 0;
+        let mut view = |rows: usize, cols: usize| {
+            at += rows * cols;
+            t[1].narrow(1, at - rows * cols, rows * cols)?.reshape((rows, cols))
+        };
+        let mut views = Vec::new();
+        for corrected in corrected {
+            for stack in 0..4 {
+                let own = || corrected.iter().filter(|&&(of, ..)| of == stack);
+                let a = own().map(|&(.., (_, d_in))| view(3, d_in)).collect::<Result<Vec<_>>>()?;
+                let b = own().map(|&(.., (d_out, _))| view(d_out, 3)).collect::<Result<Vec<_>>>()?;
+                let starts = own().map(|&(_, start, _)| start);
+                views.push(starts.zip(a.into_iter().zip(b)).collect::<Vec<_>>());
+            }
+        }
+        let of = |stack: usize| {
+            views[stack].iter().map(|(start, (a, b))| Correction { start: *start, a, b }).collect()
+        };
+        let layers_of = |layer: usize| std::array::from_fn(|stack| of(4 * layer + stack));
+        let flat = t[1].flatten_all()?;
+        let layers_of = (0..3).map(layers_of).collect();
+        let lora = Corrections { layers: layers_of, scaling: 0.4, flat: Some(&flat), gradient: None };
+        if fast {
+            decoder_layers(t[0], &layers, &lora, &shape)
+        } else {
+            decoder_layers_portable(t[0], &layers, &lora, &shape)
+        }
+    };
+    let inputs = [noise((11, 40), 1), (noise((1, n), 2) * 0.3).unwrap()];
+    check("decoder_layers", &|t| run(t, true), &|t| run(t, false), &inputs);
+}
+
+/// For each range of rows, the corrections of all projections and what they are multiplied by.
+fn row_corrections<'a>(
+    lora: &'a [(Corrected, Tensor, Tensor)],
+    ranges: &[(Range<usize>, f64)],
+) -> RowCorrections<'a> {
+    std::array::from_fn(|stack| {
+        let own = || lora.iter().filter(move |((of, ..), ..)| *of == stack);
+        let corrections = || own().map(|((_, start, _), a, b)| Correction { start: *start, a, b }).collect();
+        let part = |(rows, scaling): &(Range<usize>, f64)| CorrectedRows {
+            rows: rows.clone(),
+            corrections: corrections(),
+            scaling: *scaling,
+        };
+        ranges.iter().map(part).collect()
+    })
+}
+
+#[test]
+fn answered_rows_equal_their_twin_and_those_in_no_range_are_the_bases() {
+    let layer = layer();
+    let lora: Vec<_> = ALL
+        .iter()
+        .zip(20..)
+        .map(|(&own, seed)| (own, noise((3, own.2.1), seed), noise((own.2.0, 3), seed + 20)))
+        .collect();
+    let none = RowCorrections::default();
+    // Blocks of rows of two sequences at first, then fewer; the last of each step is the base's.
+    let mut caches = vec![vec![CachedKeys::default(); 2]; 3];
+    for (n, lengths) in [(100, [70, 30]), (14, [9, 5]), (2, [1, 1]), (4, [1, 3]), (7, [6, 1])] {
+        let (x, shape) = (noise((n, 40), n as u32), shape(&lengths));
+        let parts = row_corrections(&lora, &[(0..n / 2, 0.5), (n / 2..n - 1, 2.0)]);
+        let mut passed = Vec::new();
+        for (caches, (fast, parts)) in caches.iter_mut().zip([(true, &parts), (false, &parts), (true, &none)])
+        {
+            let mut keys: Vec<_> = caches.iter_mut().collect();
+            let run = if fast { answer_layer } else { answer_layer_portable };
+            passed.push(run(&x, &layer, parts, (&shape, &mut keys)).unwrap().to_vec2::<f32>().unwrap());
+        }
+        for (a, b) in passed[0].iter().zip(&passed[1]) {
+            assert_close("answered", a, b, 2e-5);
+        }
+        assert_ne!(passed[0][0], passed[2][0]);
+    }
+    let x = noise((3, 40), 9);
+    let alone = row_corrections(&lora, &[(0..1, 0.5)]);
+    let run = |parts: &RowCorrections| {
+        let mut caches = vec![CachedKeys::default(); 3];
+        let mut keys: Vec<_> = caches.iter_mut().collect();
+        answer_layer(&x, &layer, parts, (&shape(&[1, 1, 1]), &mut keys)).unwrap().to_vec2::<f32>().unwrap()
+    };
+    assert_eq!(run(&alone)[1..], run(&none)[1..], "a row in no range keeps every bit");
+}
