@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::amx::STEP;
 use super::cpu::{Level, level};
 use super::packed::tile_rows;
+use super::turn::Line;
 
 /// Rows of a block, about: with what is made of them they fill a thread's cache.
 const ROWS: usize = 132;
@@ -44,16 +45,32 @@ fn row_blocks(n: usize) -> Vec<Range<usize>> {
 }
 
 /// Rows, and what buffers have of them.
-type Block<'a, const N: usize> = (Range<usize>, [&'a mut [f32]; N]);
+type Block<'a, const N: usize, T = f32> = (Range<usize>, [&'a mut [T]; N]);
 
 /// Cuts buffers, each with the width of its rows, into blocks of the same rows, and goes through them on all threads: from
-/// the first on, each by who is free. The last row of a buffer may be short.
+/// the first on, each by who is free. The last row of a buffer may be short, and what is beyond it belongs to the last.
 pub(super) fn each_block<const N: usize>(
     n: usize,
     buffers: [(&mut [f32], usize); N],
     f: impl Fn(Block<N>) + Send + Sync,
 ) {
     cut(n, buffers).into_iter().par_bridge().for_each(f);
+}
+
+/// The same, with room for rows to be rounded in.
+pub(super) fn each_rounded_block<const N: usize, const M: usize>(
+    n: usize,
+    buffers: [(&mut [f32], usize); N],
+    rooms: [&mut [Line]; M],
+    f: impl Fn(Block<N>, [&mut [Line]; M]) + Send + Sync,
+) {
+    // Lines of a row: two tiles of rows above each other take as many as they are rows, for each step.
+    let rooms = rooms.map(|room| {
+        let width = room.len() / n.next_multiple_of(STEP).max(1);
+        (room, width)
+    });
+    let blocks = cut(n, buffers).into_iter().zip(cut(n, rooms));
+    blocks.par_bridge().for_each(|(block, (_, rooms))| f(block, rooms));
 }
 
 /// The same, as long as none fails.
@@ -65,10 +82,10 @@ pub(super) fn try_each_block<const N: usize>(
     cut(n, buffers).into_iter().par_bridge().try_for_each(f)
 }
 
-fn cut<const N: usize>(n: usize, mut buffers: [(&mut [f32], usize); N]) -> Vec<Block<'_, N>> {
+fn cut<T, const N: usize>(n: usize, mut buffers: [(&mut [T], usize); N]) -> Vec<Block<'_, N, T>> {
     let own = |rows: Range<usize>| {
         let parts = buffers.each_mut().map(|(rest, width)| {
-            let len = (rows.len() * *width).min(rest.len());
+            let len = if rows.end == n { rest.len() } else { (rows.len() * *width).min(rest.len()) };
             let (own, others) = std::mem::take(rest).split_at_mut(len);
             *rest = others;
             own

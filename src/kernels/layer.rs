@@ -8,6 +8,7 @@
 mod answer;
 mod backward;
 mod forward;
+mod gradient;
 mod stack;
 
 use std::sync::{Arc, Mutex, PoisonError};

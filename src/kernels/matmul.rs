@@ -53,6 +53,11 @@ impl<'a> View<'a> {
         Self { data: &self.data[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }
 
+    /// Some of its columns.
+    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+        self.t().rows(columns).t()
+    }
+
     /// All values, from the first on, and how far apart rows start.
     pub(super) fn in_rows(self) -> (&'a [f32], usize) {
         (self.data, self.row_stride)

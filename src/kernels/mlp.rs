@@ -73,31 +73,52 @@ pub fn kept_width(inner: usize) -> usize {
     if level().rounds() { inner } else { 2 * inner }
 }
 
-/// Calls `make` with room for gate and way up of some rows, then `f` with them, and keeps them for the backward pass in `kept`
-/// (n, [`kept_width`]).
-pub(super) fn keep(kept: &mut [f32], make: impl FnOnce(&mut [f32]), f: impl FnOnce(&[f32])) {
+/// Calls `make` with room for gate and way up of some rows, joins them in `joined` (n, `inner`), and keeps them for the
+/// backward pass in `kept` (n, [`kept_width`]).
+pub(super) fn join_and_keep(
+    kept: &mut [f32],
+    make: impl FnOnce(&mut [f32]),
+    inner: usize,
+    joined: &mut [f32],
+) {
     if !level().rounds() {
         make(kept);
-        return f(kept);
+        return join_rows(kept, inner, joined);
     }
     let mut rows = Buffer::new(2 * kept.len());
     make(&mut rows);
-    f(&rows);
-    half_floats::narrow(&rows, bytemuck::cast_slice_mut(kept));
+    let outputs = joined.chunks_exact_mut(inner).zip(kept.chunks_exact_mut(inner));
+    for ((joined, kept), row) in outputs.zip(rows.chunks_exact(2 * inner)) {
+        forward_row(&row[..inner], &row[inner..], joined);
+        half_floats::narrow(row, bytemuck::cast_slice_mut(kept));
+    }
 }
 
-/// Calls `f` with the rows that were kept.
-pub(super) fn with_kept(kept: &[f32], f: impl FnOnce(&[f32])) {
-    if !level().rounds() {
-        return f(kept);
+/// From rows that were kept and the gradient of what they were joined to: that again, in `joined` (n, `inner`), and
+/// the gradient of gate and way up, in `d_gate_up` (n, 2 · `inner`).
+pub(super) fn join_and_part(
+    (kept, d_joined): (&[f32], &[f32]),
+    inner: usize,
+    (joined, d_gate_up): (&mut [f32], &mut [f32]),
+) {
+    let rounds = level().rounds();
+    let mut room = Buffer::new(if rounds { 2 * inner } else { 0 });
+    let inputs = kept.chunks_exact(kept_width(inner)).zip(d_joined.chunks_exact(inner));
+    let outputs = joined.chunks_exact_mut(inner).zip(d_gate_up.chunks_exact_mut(2 * inner));
+    for ((kept, dy), (y, gradient)) in inputs.zip(outputs) {
+        let row = if rounds {
+            half_floats::widen(bytemuck::cast_slice(kept), &mut room);
+            &room[..]
+        } else {
+            kept
+        };
+        let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
+        both_rows((gate, up, dy), y, (d_gate, d_up));
     }
-    let mut rows = Buffer::new(2 * kept.len());
-    half_floats::widen(bytemuck::cast_slice(kept), &mut rows);
-    f(&rows);
 }
 
 /// Its gradient, on this thread.
-pub(super) fn part_rows(gate_up: &[f32], dy: &[f32], inner: usize, gradient: &mut [f32]) {
+fn part_rows(gate_up: &[f32], dy: &[f32], inner: usize, gradient: &mut [f32]) {
     let inputs = gate_up.chunks_exact(2 * inner).zip(dy.chunks_exact(inner));
     for (gradient, (row, dy)) in gradient.chunks_exact_mut(2 * inner).zip(inputs) {
         let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
@@ -112,6 +133,18 @@ vectorised! {
 fn forward_row<'a>(gate: &'a [f32], up: &'a [f32], y: &'a mut [f32]) -> () {
     for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
         *y = g / (1.0 + exp(-g)) * u;
+    }
+}
+
+fn both_rows<'a>(inputs: Inputs<'a>, y: &'a mut [f32], gradient: (&'a mut [f32], &'a mut [f32])) -> () {
+    let (gate, up, dy) = inputs;
+    let outputs = y.iter_mut().zip(gradient.0.iter_mut()).zip(gradient.1.iter_mut());
+    for (((y, dg), du), ((&g, &u), &dy)) in outputs.zip(gate.iter().zip(up).zip(dy)) {
+        let sigmoid = 1.0 / (1.0 + exp(-g));
+        let silu = g * sigmoid;
+        *y = silu * u;
+        *du = dy * silu;
+        *dg = dy * u * (sigmoid + silu * (1.0 - sigmoid));
     }
 }
 

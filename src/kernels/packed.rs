@@ -6,6 +6,7 @@
 //! values it is made a piece at a time, for each block of rows.
 
 mod panels;
+mod rows;
 mod shorts;
 mod tiles;
 
@@ -19,8 +20,9 @@ use super::cpu::{Level, level};
 use super::matmul::View;
 use panels::Panels;
 pub(super) use panels::tile_rows;
+pub(super) use rows::{Rows, can_begin, room};
 use shorts::Shorts;
-pub(super) use tiles::Tiles;
+pub(super) use tiles::{Tiles, multiply_rows};
 
 /// Rows from which a product is shared out by rows; below, by panels.
 pub(super) const FEW_ROWS: usize = 48;
@@ -59,13 +61,6 @@ pub(super) struct Added<'a> {
 pub(super) struct Factor<'a> {
     matrix: &'a Packed,
     turned: bool,
-}
-
-/// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) stride: usize,
 }
 
 /// A product to be formed on one thread: `n` rows times some panels, to rows of `dst` that start `stride` values
@@ -266,40 +261,5 @@ impl Factor<'_> {
             }
         }
         y
-    }
-}
-
-impl<'a> Rows<'a> {
-    /// Rows one after another.
-    pub(super) fn new(values: &'a [f32], width: usize) -> Self {
-        Self { values, stride: width }
-    }
-
-    /// Some values of `M` rows.
-    #[inline(always)]
-    fn tile<const M: usize>(self, row: usize, k: Range<usize>) -> [&'a [f32]; M] {
-        let len = k.end - k.start;
-        std::array::from_fn(|i| &self.values[(row + i) * self.stride + k.start..][..len])
-    }
-
-    /// Those of a view, whose rows stand one after another.
-    fn of(view: View<'a>) -> Self {
-        let (values, stride) = view.in_rows();
-        Self { values, stride }
-    }
-
-    /// `n` rows of `width` values.
-    fn view(self, n: usize, width: usize) -> View<'a> {
-        View::strided(self.values, (n, width), self.stride)
-    }
-
-    /// Those from a row on.
-    pub(super) fn from(self, row: usize) -> Self {
-        Self { values: &self.values[row * self.stride..], ..self }
-    }
-
-    /// Those columns from a column on.
-    pub(super) fn after(self, column: usize) -> Self {
-        Self { values: &self.values[column.min(self.values.len())..], ..self }
     }
 }

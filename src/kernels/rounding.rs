@@ -4,6 +4,8 @@
 //! row; on the right it holds two rows in turn, 16 columns of each. Either is read from rows or, transposed, from
 //! columns.
 
+use std::ops::Range;
+
 use super::amx::{SIDE, STEP};
 use super::matmul::View;
 use super::turn::Line;
@@ -31,9 +33,54 @@ pub(super) fn lhs_len(n: usize, depth: usize) -> usize {
     n.div_ceil(2 * SIDE) * depth.div_ceil(DEPTH) * STEP
 }
 
-/// A left-hand matrix as tiles: for each two tiles above each other, step by step. Rows that fill up the last two hold
-/// anything.
-pub(super) fn round_lhs(from: View, lines: &mut [Line]) {
+/// Rows as tiles, and what is used of each: from a column on.
+#[derive(Clone, Copy)]
+pub(super) struct Rounded<'a> {
+    lines: &'a [Line],
+    /// Steps of a whole row.
+    n_steps: usize,
+    /// The first in use.
+    first: usize,
+}
+
+impl<'a> Rounded<'a> {
+    /// Rounds rows into `lines`, as many as [`lhs_len`] says.
+    pub(super) fn new(from: View, lines: &'a mut [Line]) -> Self {
+        round_lhs(from, lines);
+        Self::of(lines, from.dims().1)
+    }
+
+    /// Rows of `depth` values, rounded before.
+    pub(super) fn of(lines: &'a [Line], depth: usize) -> Self {
+        Self { lines, n_steps: depth.div_ceil(DEPTH), first: 0 }
+    }
+
+    /// From a column on, if a step begins there.
+    pub(super) fn after(self, column: usize) -> Option<Self> {
+        column.is_multiple_of(DEPTH).then_some(Self { first: self.first + column / DEPTH, ..self })
+    }
+
+    /// All lines from the first in use on, and how many two pairs are apart.
+    pub(super) fn lines(self) -> (&'a [Line], usize) {
+        (&self.lines[self.first * STEP..], self.n_steps * STEP)
+    }
+
+    /// Two tiles above each other, step by step.
+    pub(super) fn pair(self, pair: usize, steps: Range<usize>) -> &'a [Line] {
+        let start = pair * self.n_steps + self.first;
+        &self.lines[(start + steps.start) * STEP..(start + steps.end) * STEP]
+    }
+}
+
+/// Of 32 rows of 32 values, as on the left, makes what a product takes of them on its right.
+pub(super) fn pair_rows(from: &[Line], to: &mut [Line]) {
+    assert!(from.len() >= STEP && to.len() >= STEP);
+    unit::pair_rows(from, to);
+}
+
+/// A left-hand matrix as tiles: for each two tiles above each other, step by step. Rows that fill up the last two are
+/// nought.
+fn round_lhs(from: View, lines: &mut [Line]) {
     let (n, depth) = from.dims();
     let n_steps = depth.div_ceil(DEPTH);
     let place = |pair: usize, step: usize| (pair * n_steps + step) * STEP;
@@ -45,8 +92,11 @@ pub(super) fn round_lhs(from: View, lines: &mut [Line]) {
             let (pair, step) = if from.has_rows() { (i, j) } else { (j, i) };
             for half in 0..2 {
                 let (row, k) = ((2 * pair + half) * SIDE, step * DEPTH);
+                let tile = &mut lines[place(pair, step) + half * SIDE..][..SIDE];
+                if row + SIDE > n {
+                    tile.fill(Line::ZERO);
+                }
                 if row < n {
-                    let tile = &mut lines[place(pair, step) + half * SIDE..][..SIDE];
                     if from.has_rows() {
                         unit::rows(from, (row, k), 1.0, tile);
                     } else {
@@ -106,8 +156,8 @@ mod unit {
 
     use std::arch::x86_64::{
         __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_maskz_loadu_ps, _mm512_mul_ps,
-        _mm512_permutexvar_epi16, _mm512_set1_ps, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32,
-        _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+        _mm512_permutex2var_epi16, _mm512_permutexvar_epi16, _mm512_set1_ps, _mm512_shuffle_i32x4,
+        _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
     use std::mem::transmute;
 
@@ -126,6 +176,13 @@ mod unit {
         assert!(is_available());
         // SAFETY: as above.
         unsafe { pairs_of(from, at, scale, tile) }
+    }
+
+    /// Lines of 32 values of a row each, as lines of 16 values of two rows each: first those of the columns on the left.
+    pub(super) fn pair_rows(from: &[Line], to: &mut [Line]) {
+        assert!(is_available());
+        // SAFETY: as above.
+        unsafe { pair_rows_of(from, to) }
     }
 
     /// Changes lines for columns; two values stay together.
@@ -149,6 +206,15 @@ mod unit {
         let scale = _mm512_set1_ps(scale);
         for (i, line) in tile.iter_mut().enumerate() {
             let Some(values) = piece(from, (row + i, column), DEPTH) else { break };
+            if let Ok(values) = <&[f32; DEPTH]>::try_from(values) {
+                // SAFETY: vectors and arrays of the same size; any bits are valid in all of them.
+                unsafe {
+                    let halves = transmute::<[f32; DEPTH], [__m512; 2]>(*values);
+                    let [low, high] = halves.map(|half| _mm512_mul_ps(half, scale));
+                    line.0 = transmute::<__m512bh, [u16; 32]>(_mm512_cvtne2ps_pbh(high, low));
+                }
+                continue;
+            }
             let low = sixteen(values, scale);
             let high = sixteen(values.get(SIDE..).unwrap_or_default(), scale);
             // SAFETY: a vector and an array of the same size; any bits are valid in both.
@@ -178,6 +244,33 @@ mod unit {
                 let turns = transmute::<[u16; 32], __m512i>(TURNS);
                 transmute::<__m512i, [u16; 32]>(_mm512_permutexvar_epi16(turns, both))
             };
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn pair_rows_of(from: &[Line], to: &mut [Line]) {
+        /// From two lines, values from one on, in turn.
+        const fn turns(first: usize) -> [u16; 32] {
+            let mut turns = [0; 32];
+            let mut i = 0;
+            while i < SIDE {
+                turns[2 * i] = (first + i) as u16;
+                turns[2 * i + 1] = (2 * SIDE + first + i) as u16;
+                i += 1;
+            }
+            turns
+        }
+        let (left, right) = to.split_at_mut(SIDE);
+        for ((rows, left), right) in from.as_chunks::<2>().0.iter().zip(left).zip(right) {
+            // SAFETY: vectors and arrays of the same size; any bits are valid in all of them.
+            unsafe {
+                let [first, second] = rows.map(|line| transmute::<[u16; 32], __m512i>(line.0));
+                for (to, turns) in [(left, const { turns(0) }), (right, const { turns(SIDE) })] {
+                    let turns = transmute::<[u16; 32], __m512i>(turns);
+                    let both = _mm512_permutex2var_epi16(first, turns, second);
+                    to.0 = transmute::<__m512i, [u16; 32]>(both);
+                }
+            }
         }
     }
 
@@ -234,6 +327,14 @@ mod unit {
             let of = |r: usize| piece(from, (row + 2 * i + r, column), SIDE).unwrap_or_default();
             let pair = [of(0), of(1)];
             *line = Line(std::array::from_fn(|j| pair[j % 2].get(j / 2).map_or(0, |v| rounded(scale * v))));
+        }
+    }
+
+    /// Lines of 32 values of a row each, as lines of 16 values of two rows each: first those of the columns on the left.
+    pub(super) fn pair_rows(from: &[Line], to: &mut [Line]) {
+        for (i, line) in to.iter_mut().enumerate().take(2 * SIDE) {
+            let (half, rows) = (i / SIDE, 2 * (i % SIDE));
+            *line = Line(std::array::from_fn(|j| from[rows + j % 2].0[half * SIDE + j / 2]));
         }
     }
 

@@ -3,39 +3,19 @@
 use std::ops::Range;
 
 use candle_core::Result;
-use rayon::prelude::*;
 
 use super::FusedLayer;
 use super::forward::{Kept, on_all_threads};
+use super::gradient::{Sides, write_gradients};
 use super::stack::{Backward, StackPlan};
+use crate::kernels::amx::STEP;
 use crate::kernels::attention::attend_backward;
-use crate::kernels::blocks::each_block;
+use crate::kernels::blocks::each_rounded_block;
 use crate::kernels::buffer::Buffer;
-use crate::kernels::matmul::{Product, View};
+use crate::kernels::matmul::View;
 use crate::kernels::mlp;
-
-/// One gradient of a LoRA weight: `leftᵀ · right`, summed over all rows.
-struct Task<'a> {
-    left: View<'a>,
-    right: View<'a>,
-    gradient: &'a mut [f32],
-}
-
-impl Task<'_> {
-    fn run(self) {
-        let (left, right, gradient) = (self.left, self.right, self.gradient);
-        let (height, width) = (left.dims().1, right.dims().1);
-        if width >= height {
-            return Product::new(left.t(), right).on_one_thread().write(gradient, width);
-        }
-        // The other way round: products are fast along rows that are long.
-        let mut turned = Buffer::new(gradient.len());
-        Product::new(right.t(), left).on_one_thread().write(&mut turned, height);
-        for (i, row) in gradient.chunks_exact_mut(width).enumerate() {
-            row.iter_mut().zip(turned[i..].iter().step_by(height)).for_each(|(to, &value)| *to = value);
-        }
-    }
-}
+use crate::kernels::packed::{Rows, can_begin, room};
+use crate::kernels::turn::Line;
 
 impl FusedLayer {
     /// Writes the gradient of what came in to `dx`, unless that is empty, and that of the layer's own LoRA weights to
@@ -56,8 +36,20 @@ impl FusedLayer {
         let buffer = |width: usize| Buffer::new(n * width);
         let mut u = widths.map(buffer);
         let [u_qkv, u_output, u_gate_up, u_down] = &mut u;
-        let (mut joined, mut d_gate_up, mut h_ffn) = (buffer(inner), buffer(outputs[2]), buffer(hidden));
         let (mut d_middle, mut d_attended) = (buffer(hidden), buffer(attended));
+        // What gradients of LoRA's weights are made of: what the stacks read, and gradients of what they made. Where rows are
+        // rounded, most are kept as that alone.
+        let inputs = layer.stacks().map(|s| s.dims().1);
+        let mut blocks = self.plans.iter().flat_map(|plan| &plan.blocks);
+        let n_rounded = if blocks.all(|block| can_begin(block.start)) { n } else { 0 };
+        let rooms = |widths: [usize; 4]| widths.map(|width| room(n_rounded, width));
+        let (mut x_rooms, mut d_rooms) = (rooms(inputs), rooms(outputs));
+        let [x_qkv, x_output, x_gate_up, x_down] = &mut x_rooms;
+        let [d_qkv_room, d_output, d_gate_up_room, d_down] = &mut d_rooms;
+        let rounds = !x_down.is_empty();
+        let unless_rounded = |width: usize| buffer(if rounds { 0 } else { width });
+        let (mut joined, mut d_gate_up) = (unless_rounded(inner), unless_rounded(outputs[2]));
+        let (mut h_attn, mut h_ffn) = (unless_rounded(hidden), unless_rounded(hidden));
         let buffers = [
             (&mut joined[..], inner),
             (&mut d_gate_up[..], outputs[2]),
@@ -68,42 +60,48 @@ impl FusedLayer {
             (&mut u_gate_up[..], widths[2]),
             (&mut u_down[..], widths[3]),
         ];
-        each_block(
-            n,
-            buffers,
-            |(rows, [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down])| {
-                let n = rows.len();
-                let dy = own(dy, &rows, hidden);
-                let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
-                let middle = own(&kept.middle, &rows, hidden);
-                down_stack.thin(dy, n, u_down);
-                let mut d_joined = Buffer::new(n * inner);
-                down_stack.rows(dy, u_down, n, &mut d_joined);
-                mlp::with_kept(gate_up, |gate_up| {
-                    mlp::join_rows(gate_up, inner, joined);
-                    mlp::part_rows(gate_up, &d_joined, inner, d_gate_up);
-                });
-                drop(d_joined);
-                gate_up_stack.thin(d_gate_up, n, u_gate_up);
-                let mut dh = Buffer::new(n * hidden);
-                gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
-                layer.ffn_norm.rows(middle, h);
-                layer.ffn_norm.rows_backward(middle, &dh, d_middle);
-                add(d_middle, dy);
-                output_stack.thin(d_middle, n, u_output);
-                output_stack.rows(d_middle, u_output, n, d_attended);
-            },
-        );
+        let rooms = [x_output, x_gate_up, x_down, d_output, d_gate_up_room, d_down].map(|room| &mut room[..]);
+        each_rounded_block(n, buffers, rooms, |(rows, buffers), rooms| {
+            let n = rows.len();
+            let [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down] = buffers;
+            let [x_output, x_gate_up, x_down, d_output, d_gate_up_room, d_down] = rooms;
+            let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
+            let middle = own(&kept.middle, &rows, hidden);
+            let plain_dy = own(dy, &rows, hidden);
+            let dy = Rows::rounded(plain_dy, (n, hidden), d_down);
+            down_stack.thin(dy, n, u_down);
+            let mut d_joined = Buffer::new(n * inner);
+            down_stack.rows(dy, u_down, n, &mut d_joined);
+            let into = [(joined, x_down), (d_gate_up, d_gate_up_room)];
+            let d_gate_up = part((gate_up, &d_joined), (n, inner), into);
+            drop(d_joined);
+            gate_up_stack.thin(d_gate_up, n, u_gate_up);
+            let mut dh = Buffer::new(n * hidden);
+            gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
+            let mut of_h = Buffer::default();
+            let h = kept_or(h, &mut of_h, n * hidden);
+            layer.ffn_norm.rows(middle, h);
+            Rows::rounded(h, (n, hidden), x_gate_up);
+            layer.ffn_norm.rows_backward(middle, &dh, d_middle);
+            add(d_middle, plain_dy);
+            Rows::rounded(own(&kept.attended, &rows, attended), (n, attended), x_output);
+            let d_middle = Rows::rounded(d_middle, (n, hidden), d_output);
+            output_stack.thin(d_middle, n, u_output);
+            output_stack.rows(d_middle, u_output, n, d_attended);
+        });
         let mut d_qkv = buffer(outputs[0]);
         attend_backward((&kept.qkv, &kept.attended, &d_attended), &self.shape, &kept.log_sums, &mut d_qkv);
-        let mut h_attn = buffer(hidden);
         let dx_width = if dx.is_empty() { 0 } else { hidden };
         let buffers = [(dx, dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
-        each_block(n, buffers, |(rows, [dx, h, u])| {
+        let rooms = [x_qkv, d_qkv_room].map(|room| &mut room[..]);
+        each_rounded_block(n, buffers, rooms, |(rows, [dx, h, u]), [x_qkv, d_qkv_room]| {
             let n = rows.len();
             let x = own(x, &rows, hidden);
-            let d_qkv = own(&d_qkv, &rows, outputs[0]);
+            let mut of_h = Buffer::default();
+            let h = kept_or(h, &mut of_h, n * hidden);
             layer.attn_norm.rows(x, h);
+            Rows::rounded(h, (n, hidden), x_qkv);
+            let d_qkv = Rows::rounded(own(&d_qkv, &rows, outputs[0]), (n, outputs[0]), d_qkv_room);
             qkv_stack.thin(d_qkv, n, u);
             if !dx.is_empty() {
                 let mut dh = Buffer::new(n * hidden);
@@ -112,33 +110,54 @@ impl FusedLayer {
                 add(dx, own(&d_middle, &rows, hidden));
             }
         });
-        let inputs = [&h_attn[..], &kept.attended, &h_ffn, &joined];
-        let d_outputs = [&d_qkv[..], &d_middle, &d_gate_up, dy];
-        let mut tasks = Vec::new();
-        let mut rest = d_own;
-        for (i, plan) in self.plans.iter().enumerate() {
-            let (da, dbs, others) = plan.split(rest);
-            rest = others;
-            let (width, d_in) = (widths[i], layer.stacks()[i].dims().1);
-            if width == 0 {
-                continue;
-            }
-            tasks.push(Task {
-                left: View::new(&u[i], n, width),
-                right: View::new(inputs[i], n, d_in),
-                gradient: da,
-            });
-            for (j, (block, db)) in plan.blocks.iter().zip(dbs).enumerate() {
-                let left = View::strided(&d_outputs[i][block.start..], (n, block.len()), outputs[i]);
-                let right = View::strided(&kept.thin[i][j * plan.rank..], (n, plan.rank), width);
-                tasks.push(Task { left, right, gradient: db });
-            }
-        }
-        // The largest first: then all threads end at about the same time.
-        tasks.sort_by_key(|t| std::cmp::Reverse(t.gradient.len()));
-        tasks.into_par_iter().with_max_len(1).for_each(Task::run);
+        let x_plain = [&h_attn[..], &kept.attended, &h_ffn, &joined];
+        let d_plain = [&d_qkv[..], &d_middle, &d_gate_up, dy];
+        let of = |i: usize| Sides {
+            plan: &self.plans[i],
+            x: (Rows::rounded_before(x_plain[i], inputs[i], &x_rooms[i]), inputs[i]),
+            dy: Rows::rounded_before(d_plain[i], outputs[i], &d_rooms[i]),
+            x_thin: View::new(&kept.thin[i], n, widths[i]),
+            dy_thin: View::new(&u[i], n, widths[i]),
+        };
+        write_gradients([0, 1, 2, 3].map(of), d_own);
         Ok(())
     }
+}
+
+/// The way through the MLP's middle: from what was kept of `n` rows and the gradient of what they were joined to, that again
+/// (n, `inner`), then the gradient of gate and way up (n, 2 · `inner`), which is returned. Each is written to where rows
+/// stand as they are, or rounded where there is room, a few rows at a time.
+fn part<'a>(
+    (kept, d_joined): (&[f32], &[f32]),
+    (n, inner): (usize, usize),
+    [(joined, x_room), (d_gate_up, d_room)]: [(&'a mut [f32], &'a mut [Line]); 2],
+) -> Rows<'a> {
+    if x_room.is_empty() {
+        mlp::join_and_part((kept, d_joined), inner, (joined, &mut *d_gate_up));
+        return Rows::new(d_gate_up, 2 * inner);
+    }
+    let (mut joined, mut gradient) = (Buffer::new(STEP * inner), Buffer::new(2 * STEP * inner));
+    let lines = |room: &[Line]| STEP * room.len() / n.next_multiple_of(STEP);
+    let (x_lines, d_lines) = (lines(x_room), lines(d_room));
+    let rooms = x_room.chunks_exact_mut(x_lines).zip(d_room.chunks_exact_mut(d_lines));
+    for (from, (x_room, d_room)) in (0..n).step_by(STEP).zip(rooms) {
+        let rows = from..(from + STEP).min(n);
+        let (joined, gradient) = (&mut joined[..rows.len() * inner], &mut gradient[..2 * rows.len() * inner]);
+        let kept = own(kept, &rows, mlp::kept_width(inner));
+        mlp::join_and_part((kept, own(d_joined, &rows, inner)), inner, (joined, gradient));
+        Rows::rounded(joined, (rows.len(), inner), x_room);
+        Rows::rounded(gradient, (rows.len(), 2 * inner), d_room);
+    }
+    Rows::rounded_before(&[], 2 * inner, d_room)
+}
+
+/// Where rows are kept as they are, or else room on this thread alone.
+fn kept_or<'a>(kept: &'a mut [f32], own: &'a mut Buffer, len: usize) -> &'a mut [f32] {
+    if !kept.is_empty() {
+        return kept;
+    }
+    *own = Buffer::new(len);
+    own
 }
 
 /// The values of some rows.

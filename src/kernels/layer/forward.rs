@@ -8,7 +8,7 @@ use crate::kernels::attention::{LogSums, attend};
 use crate::kernels::blocks::each_block;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
-use crate::kernels::packed::Onto;
+use crate::kernels::packed::{Onto, Rows, room};
 
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
@@ -54,7 +54,9 @@ impl FusedLayer {
             let n = rows.len();
             let mut h = Buffer::new(n * hidden);
             layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
-            qkv_stack.rows(&h, n, (qkv, Onto::Nothing), thin);
+            let mut room = room(n, hidden);
+            let h = Rows::rounded(&h, (n, hidden), &mut room);
+            qkv_stack.rows(h, n, (qkv, Onto::Nothing), thin);
         });
         kept.log_sums = attend(&kept.qkv, &self.shape, &mut kept.attended);
         let buffers = [
@@ -69,22 +71,21 @@ impl FusedLayer {
         each_block(n, buffers, |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
             let n = rows.len();
             middle.copy_from_slice(&x[rows.start * hidden..rows.end * hidden]);
-            output_stack.rows(
-                &attended[rows.start * width..rows.end * width],
-                n,
-                (middle, Onto::Sum),
-                thin_output,
-            );
+            let mut rounded = room(n, width);
+            let attended = &attended[rows.start * width..rows.end * width];
+            let attended = Rows::rounded(attended, (n, width), &mut rounded);
+            output_stack.rows(attended, n, (middle, Onto::Sum), thin_output);
             let mut h = Buffer::new(n * hidden);
             layer.ffn_norm.rows(middle, &mut h);
+            let mut rounded = room(n, hidden);
+            let h = Rows::rounded(&h, (n, hidden), &mut rounded);
             let mut joined = Buffer::new(n * inner);
-            mlp::keep(
-                gate_up,
-                |gate_up| gate_up_stack.rows(&h, n, (gate_up, Onto::Nothing), thin_gate_up),
-                |gate_up| mlp::join_rows(gate_up, inner, &mut joined),
-            );
+            let make = |gate_up: &mut [f32]| gate_up_stack.rows(h, n, (gate_up, Onto::Nothing), thin_gate_up);
+            mlp::join_and_keep(gate_up, make, inner, &mut joined);
             y.copy_from_slice(middle);
-            down_stack.rows(&joined, n, (y, Onto::Sum), thin_down);
+            let mut rounded = room(n, inner);
+            let joined = Rows::rounded(&joined, (n, inner), &mut rounded);
+            down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
         });
         Ok(kept)
     }

@@ -108,9 +108,8 @@ impl<'a> Forward<'a> {
     }
 
     /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `down`.
-    pub(super) fn rows(&self, x: &[f32], n: usize, (y, onto): (&mut [f32], Onto), down: &mut [f32]) {
-        let (d_in, d_out) = self.base.dims();
-        let (x, width) = (Rows::new(x, d_in), self.ups.len() * self.rank);
+    pub(super) fn rows(&self, x: Rows, n: usize, (y, onto): (&mut [f32], Onto), down: &mut [f32]) {
+        let (d_out, width) = (self.base.dims().1, self.ups.len() * self.rank);
         if let Some(a) = &self.down {
             a.multiply(x, n, (&mut *down, width), Onto::Nothing);
         }
@@ -146,23 +145,18 @@ impl<'a> Backward<'a> {
     }
 
     /// The thin products `u` of `n` rows.
-    pub(super) fn thin(&self, dy: &[f32], n: usize, u: &mut [f32]) {
-        let (d_out, width) = (self.base.dims().0, self.ups.len() * self.rank);
+    pub(super) fn thin(&self, dy: Rows, n: usize, u: &mut [f32]) {
+        let width = self.ups.len() * self.rank;
         for (j, (block, b)) in self.ups.iter().enumerate() {
-            b.multiply(
-                Rows::new(dy, d_out).after(block.start),
-                n,
-                (&mut u[j * self.rank..], width),
-                Onto::Nothing,
-            );
+            b.multiply(dy.after(block.start), n, (&mut u[j * self.rank..], width), Onto::Nothing);
         }
     }
 
     /// The gradient of the input of `n` rows, from that of the output and `u`.
-    pub(super) fn rows(&self, dy: &[f32], u: &[f32], n: usize, dx: &mut [f32]) {
-        let (d_out, d_in) = self.base.dims();
+    pub(super) fn rows(&self, dy: Rows, u: &[f32], n: usize, dx: &mut [f32]) {
+        let d_in = self.base.dims().1;
         let added = |a| Added { column: 0, rows: Rows::new(u, self.ups.len() * self.rank), matrix: a };
         let added: Vec<Added> = self.down.iter().map(added).collect();
-        self.base.multiply_adding(Rows::new(dy, d_out), n, (dx, d_in), (Onto::Nothing, &added));
+        self.base.multiply_adding(dy, n, (dx, d_in), (Onto::Nothing, &added));
     }
 }

@@ -11,7 +11,7 @@ use super::{Added, Onto, Packed, Task};
 use crate::kernels::amx::{SIDE, STEP, Session, Steps};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
-use crate::kernels::rounding::{DEPTH, lhs_len, round_lhs, round_panels, widened};
+use crate::kernels::rounding::{DEPTH, Rounded, lhs_len, pair_rows, round_panels, widened};
 use crate::kernels::turn::{Line, SQUARE, turn};
 
 /// Columns of a panel.
@@ -90,24 +90,10 @@ impl Tiles {
         assert!(begins, "a part begins with a step and a panel");
         let n = lhs.dims().0;
         let mut lines = Buffer::new(lhs_len(n, depth.len()));
-        round_lhs(lhs, &mut lines);
+        let lhs = Rounded::new(lhs, &mut lines);
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
-        self.multiply_rounded((&lines, turned), (n, panels, depth), (dst, stride), (onto, &[]));
-    }
-
-    /// `lhs · self` on this thread, in the same way.
-    pub(in crate::kernels) fn multiply_view(&self, lhs: View, dst: (&mut [f32], usize), onto: Onto) {
-        self.multiply_part((lhs, false), (0..self.depth, 0..self.width), dst, onto);
-    }
-
-    /// Forms a product. The order of summation does not depend on the number of rows.
-    pub(super) fn multiply(&self, task: &mut Task) {
-        let depth = if task.turned { self.width } else { self.depth };
-        let mut lines = Buffer::new(lhs_len(task.n, depth));
-        round_lhs(task.lhs.view(task.n, depth), &mut lines);
-        let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, task.n)).collect();
-        let size = (task.n, task.panels.clone(), 0..depth);
-        self.multiply_rounded((&lines, task.turned), size, (task.dst, task.stride), (task.onto, &added));
+        let rhs = Right::of(self, turned);
+        multiply_rounded(lhs, rhs, (n, panels, depth), (dst, stride), (onto, &[]));
     }
 
     /// Writes steps `steps` of a panel of the transpose.
@@ -122,63 +108,135 @@ impl Tiles {
         }
     }
 
-    fn multiply_rounded(
-        &self,
-        (lhs, turned): (&[Line], bool),
-        (n, panels, depth): (usize, Range<usize>, Range<usize>),
-        (dst, stride): (&mut [f32], usize),
-        (onto, added): (Onto, &[Extra]),
-    ) {
-        let Some(session) = Session::begin() else { return };
-        let (first, n_steps) = (depth.start / DEPTH, depth.len().div_ceil(DEPTH));
-        let part = n_steps.div_ceil(n_steps.div_ceil(STEPS).max(1)).max(1);
-        let mut edge = [0.0; 2 * SIDE * PANEL];
-        let width = if turned { self.depth } else { self.width };
-        let mut piece = Buffer::new(if turned { part * STEP } else { 0 });
-        for from in (0..n_steps).step_by(part) {
-            let to = (from + part).min(n_steps);
-            let adds = onto == Onto::Sum || from > 0;
-            for panel in panels.clone() {
-                let steps = first + from..first + to;
-                let rhs = if turned {
-                    self.turn(panel, steps.clone(), &mut piece);
-                    &piece[..steps.len() * STEP]
-                } else {
-                    &self.panel(panel)[steps.start * STEP..steps.end * STEP]
-                };
-                let extra = added.iter().filter(|_| to == n_steps).find_map(|a| a.at(panel));
-                let column = (panel - panels.start) * PANEL;
-                let columns = PANEL.min(width - panel * PANEL);
-                for (pair, row) in (0..n).step_by(2 * SIDE).enumerate() {
-                    let rows = (2 * SIDE).min(n - row);
-                    let steps = [
-                        Steps {
-                            lhs: &lhs[(pair * n_steps + from) * STEP..(pair * n_steps + to) * STEP],
-                            rhs,
-                        },
-                        extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
-                    ];
-                    // What the same part of the next panel is made of, a quarter with each pair.
-                    let quarter = if pair < 4 { pair * STEP / 4 } else { 0 };
-                    let ahead = if turned {
-                        let len = panel_len(self.depth);
-                        let next =
-                            self.lines.as_ptr().wrapping_add((first + from) * len + (panel + 1) * STEP);
-                        (next.wrapping_add(quarter), len * size_of::<Line>())
-                    } else {
-                        let next = rhs.as_ptr().wrapping_add(panel_len(self.depth));
-                        (next.wrapping_add(quarter * (to - from)), STEP / 4 * size_of::<Line>())
-                    };
-                    let dst = &mut dst[row * stride + column..];
-                    if columns == PANEL && rows == 2 * SIDE {
-                        session.multiply(steps, (dst, stride, adds), (rows, ahead));
-                        continue;
-                    }
-                    session.multiply(steps, (&mut edge, PANEL, false), (rows, ahead));
-                    for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
-                        for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
-                            *dst = if adds { *dst + sum } else { sum };
-                        }
+    /// `lhs · self` on this thread, in the same way.
+    pub(in crate::kernels) fn multiply_view(&self, lhs: View, dst: (&mut [f32], usize), onto: Onto) {
+        self.multiply_part((lhs, false), (0..self.depth, 0..self.width), dst, onto);
+    }
+
+    /// Forms a product. The order of summation does not depend on the number of rows.
+    pub(super) fn multiply(&self, task: &mut Task) {
+        let (n, depth) = (task.n, if task.turned { self.width } else { self.depth });
+        let mut lines = Buffer::new(if task.lhs.rounded.is_some() { 0 } else { lhs_len(n, depth) });
+        let lhs = task.lhs.rounded.unwrap_or_else(|| Rounded::new(task.lhs.view(n, depth), &mut lines));
+        let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, n)).collect();
+        let (rhs, size) = (Right::of(self, task.turned), (n, task.panels.clone(), 0..depth));
+        multiply_rounded(lhs, rhs, size, (task.dst, task.stride), (task.onto, &added));
+    }
+}
+
+/// `lhs · rhs` (rows of `lhs`, `width`) on this thread, of rows that were rounded: a product of `lhs` (any, n) and `rhs`
+/// (n, `width`), summed over `n` rows of both.
+pub(in crate::kernels) fn multiply_rows(
+    lhs: View,
+    rhs: Rounded,
+    width: usize,
+    (dst, stride): (&mut [f32], usize),
+) {
+    let (rows, n) = lhs.dims();
+    let mut lines = Buffer::new(lhs_len(rows, n));
+    let lhs = Rounded::new(lhs, &mut lines);
+    let size = (rows, 0..width.div_ceil(PANEL), 0..n);
+    multiply_rounded(lhs, Right::Rows(rhs, width), size, (dst, stride), (Onto::Nothing, &[]));
+}
+
+/// What stands on the right of a product.
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    /// A matrix.
+    Kept(&'a Tiles),
+    /// The transpose of a matrix.
+    Turned(&'a Tiles),
+    /// Rows of a width, rounded as if they stood on the left.
+    Rows(Rounded<'a>, usize),
+}
+
+impl<'a> Right<'a> {
+    fn of(matrix: &'a Tiles, turned: bool) -> Self {
+        if turned { Self::Turned(matrix) } else { Self::Kept(matrix) }
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Self::Kept(matrix) => matrix.width,
+            Self::Turned(matrix) => matrix.depth,
+            Self::Rows(_, width) => width,
+        }
+    }
+
+    /// Steps of a panel; made in `room` if they are not there.
+    fn steps<'b>(self, panel: usize, steps: Range<usize>, room: &'b mut [Line]) -> &'b [Line]
+    where
+        'a: 'b,
+    {
+        let len = steps.len() * STEP;
+        match self {
+            Self::Kept(matrix) => return &matrix.panel(panel)[steps.start * STEP..steps.end * STEP],
+            Self::Turned(matrix) => matrix.turn(panel, steps, room),
+            Self::Rows(rows, _) => {
+                for (to, pair) in room.chunks_exact_mut(STEP).zip(steps) {
+                    pair_rows(rows.pair(pair, panel..panel + 1), to);
+                }
+            }
+        }
+        &room[..len]
+    }
+
+    /// Where the lines are that the same steps of the next panel are made of, and how many bytes one step is from the next;
+    /// nothing need be there.
+    fn ahead(self, panel: usize, steps: &Range<usize>) -> (*const Line, usize) {
+        let (lines, len) = match self {
+            Self::Kept(matrix) => {
+                let next = matrix.lines.as_ptr().wrapping_add((panel + 1) * panel_len(matrix.depth));
+                return (next.wrapping_add(steps.start * STEP), STEP * size_of::<Line>());
+            }
+            Self::Turned(matrix) => (&matrix.lines[..], panel_len(matrix.depth)),
+            Self::Rows(rows, _) => rows.lines(),
+        };
+        let next = lines.as_ptr().wrapping_add(steps.start * len + (panel + 1) * STEP);
+        (next, len * size_of::<Line>())
+    }
+}
+/// Forms a product of a left-hand side and of some panels and steps, on this thread.
+fn multiply_rounded(
+    lhs: Rounded,
+    rhs: Right,
+    (n, panels, depth): (usize, Range<usize>, Range<usize>),
+    (dst, stride): (&mut [f32], usize),
+    (onto, added): (Onto, &[Extra]),
+) {
+    let Some(session) = Session::begin() else { return };
+    let (first, n_steps) = (depth.start / DEPTH, depth.len().div_ceil(DEPTH));
+    let part = n_steps.div_ceil(n_steps.div_ceil(STEPS).max(1)).max(1);
+    let mut edge = [0.0; 2 * SIDE * PANEL];
+    let mut room = Buffer::new(if matches!(rhs, Right::Kept(_)) { 0 } else { part * STEP });
+    for from in (0..n_steps).step_by(part) {
+        let to = (from + part).min(n_steps);
+        let adds = onto == Onto::Sum || from > 0;
+        for panel in panels.clone() {
+            let steps = first + from..first + to;
+            let (next, apart) = rhs.ahead(panel, &steps);
+            let right = rhs.steps(panel, steps, &mut room);
+            let extra = added.iter().filter(|_| to == n_steps).find_map(|a| a.at(panel));
+            let column = (panel - panels.start) * PANEL;
+            let columns = PANEL.min(rhs.width() - panel * PANEL);
+            for (pair, row) in (0..n).step_by(2 * SIDE).enumerate() {
+                let rows = (2 * SIDE).min(n - row);
+                let steps = [
+                    Steps { lhs: lhs.pair(pair, from..to), rhs: right },
+                    extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
+                ];
+                // What the same part of the next panel is made of, a quarter of each step with each pair.
+                let quarter = if pair < 4 { pair * STEP / 4 } else { 0 };
+                let ahead = (next.wrapping_add(quarter), apart);
+                let dst = &mut dst[row * stride + column..];
+                if columns == PANEL && rows == 2 * SIDE {
+                    session.multiply(steps, (dst, stride, adds), (rows, ahead));
+                    continue;
+                }
+                session.multiply(steps, (&mut edge, PANEL, false), (rows, ahead));
+                for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
+                    for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
+                        *dst = if adds { *dst + sum } else { sum };
                     }
                 }
             }
@@ -203,7 +261,7 @@ impl<'a> Extra<'a> {
     fn new(added: &Added<'a>, n: usize) -> Option<Self> {
         let Packed::Tiles(matrix) = added.matrix else { return None };
         let mut lhs = Buffer::new(lhs_len(n, matrix.depth));
-        round_lhs(added.rows.view(n, matrix.depth), &mut lhs);
+        Rounded::new(added.rows.view(n, matrix.depth), &mut lhs);
         Some(Self { lhs, matrix, first: added.column / PANEL })
     }
 

@@ -1,0 +1,85 @@
+//! How do rows come to a product?
+
+use std::ops::Range;
+
+use crate::kernels::buffer::Buffer;
+use crate::kernels::cpu::{Level, level};
+use crate::kernels::matmul::View;
+use crate::kernels::rounding::{DEPTH, Rounded, lhs_len};
+use crate::kernels::turn::Line;
+
+/// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Rows<'a> {
+    pub(in crate::kernels) values: &'a [f32],
+    pub(in crate::kernels) stride: usize,
+    /// The same, rounded for a matrix unit: where several products take them.
+    pub(super) rounded: Option<Rounded<'a>>,
+}
+
+/// Room for `n` rows of `depth` values to be rounded in, once for several products; none where that is of no use.
+pub(in crate::kernels) fn room(n: usize, depth: usize) -> Buffer<Line> {
+    Buffer::new(if level() == Level::Amx { lhs_len(n, depth) } else { 0 })
+}
+
+/// Whether rounded rows can be used from a column on.
+pub(in crate::kernels) fn can_begin(column: usize) -> bool {
+    column.is_multiple_of(DEPTH)
+}
+
+impl<'a> Rows<'a> {
+    /// Rows one after another.
+    pub(in crate::kernels) fn new(values: &'a [f32], width: usize) -> Self {
+        Self { values, stride: width, rounded: None }
+    }
+
+    /// `n` rows of `depth` values, which are rounded if there is [`room`].
+    pub(in crate::kernels) fn rounded(
+        values: &'a [f32],
+        (n, depth): (usize, usize),
+        room: &'a mut [Line],
+    ) -> Self {
+        let rounded = (!room.is_empty()).then(|| Rounded::new(View::new(values, n, depth), room));
+        Self { rounded, ..Self::new(values, depth) }
+    }
+
+    /// Rows that were rounded, block by block, if there was [`room`]; else as they are.
+    pub(in crate::kernels) fn rounded_before(values: &'a [f32], depth: usize, room: &'a [Line]) -> Self {
+        let rounded = (!room.is_empty()).then(|| Rounded::of(room, depth));
+        Self { rounded, ..Self::new(values, depth) }
+    }
+
+    /// As they were rounded.
+    pub(in crate::kernels) fn as_rounded(self) -> Option<Rounded<'a>> {
+        self.rounded
+    }
+
+    /// Some values of `M` rows.
+    #[inline(always)]
+    pub(super) fn tile<const M: usize>(self, row: usize, k: Range<usize>) -> [&'a [f32]; M] {
+        let len = k.end - k.start;
+        std::array::from_fn(|i| &self.values[(row + i) * self.stride + k.start..][..len])
+    }
+
+    /// Those of a view, whose rows stand one after another.
+    pub(super) fn of(view: View<'a>) -> Self {
+        let (values, stride) = view.in_rows();
+        Self::new(values, stride)
+    }
+
+    /// `n` rows of `width` values.
+    pub(in crate::kernels) fn view(self, n: usize, width: usize) -> View<'a> {
+        View::strided(self.values, (n, width), self.stride)
+    }
+
+    /// Those from a row on, as they are.
+    pub(in crate::kernels) fn from(self, row: usize) -> Self {
+        Self::new(&self.values[row * self.stride..], self.stride)
+    }
+
+    /// Those columns from a column on.
+    pub(in crate::kernels) fn after(self, column: usize) -> Self {
+        let rounded = self.rounded.and_then(|rows| rows.after(column));
+        Self { values: &self.values[column.min(self.values.len())..], rounded, ..self }
+    }
+}
