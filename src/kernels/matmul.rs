@@ -199,6 +199,31 @@ impl<'a> Product<'a> {
     }
 }
 
+/// `scale` times a matrix on the right of several products, each on one thread: rounded once, where that is to be done.
+pub(super) struct Repeated<'a> {
+    matrix: View<'a>,
+    scale: f32,
+    tiles: Option<Tiles>,
+}
+
+impl<'a> Repeated<'a> {
+    pub(super) fn new(matrix: View<'a>, scale: f32) -> Self {
+        let tiles = (level() == Level::Amx).then(|| Tiles::scaled(matrix, scale));
+        Self { matrix, scale, tiles }
+    }
+
+    /// Writes `lhs` times as many of its first rows, and the first `width` of its columns, to `dst`, whose rows start
+    /// `stride` values apart.
+    pub(super) fn multiply(&self, lhs: View, width: usize, (dst, stride): (&mut [f32], usize)) {
+        if let Some(tiles) = &self.tiles {
+            let part = (0..lhs.cols, 0..width);
+            return tiles.multiply_part((lhs, false), part, (dst, stride), Onto::Nothing);
+        }
+        let matrix = self.matrix.rows(0..lhs.cols).columns(0..width);
+        Product::new(lhs, matrix).scaled(self.scale).on_one_thread().write(dst, stride);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

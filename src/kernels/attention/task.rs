@@ -2,7 +2,7 @@
 
 use super::{AttentionShape, Span};
 use crate::kernels::elementwise::{dot, exp, exp_and_sum, max_of, vectorised};
-use crate::kernels::matmul::{Product, View};
+use crate::kernels::matmul::{Product, Repeated, View};
 use crate::kernels::rope::Turn;
 
 /// Query rows whose scores exist at one time.
@@ -59,12 +59,12 @@ impl<'a> Task<'a> {
         self.span.start * self.shape.q_width() + self.head(g) * self.shape.head_dim
     }
 
-    /// Unscaled scores of rows `from..to` against the keys they see, written to `scores` row by row.
-    fn scores(&self, q: &[f32], (from, to): (usize, usize), scores: &mut [f32]) {
-        let (dim, visible) = (self.shape.head_dim, self.visible(to));
-        let rows = View::new(&q[from * dim..to * dim], to - from, dim);
-        let keys = View::new(&self.k[..visible * dim], visible, dim);
-        Product::new(rows, keys.t()).scaled(self.shape.scale()).on_one_thread().write(scores, visible);
+    fn keys(&self) -> View<'_> {
+        View::new(&self.k, self.visible(self.span.len), self.shape.head_dim)
+    }
+
+    fn values(&self) -> View<'_> {
+        View::new(&self.v, self.visible(self.span.len), self.shape.head_dim)
     }
 
     /// Output of the group (len, group · dim) and its log-sums.
@@ -73,19 +73,21 @@ impl<'a> Task<'a> {
         let width = group * dim;
         let (mut out, mut log_sums) = (vec![0.0; len * width], vec![0.0; group * len]);
         let mut scores = vec![0.0; ROWS.min(len) * self.visible(len)];
+        let (keys, values) =
+            (Repeated::new(self.keys().t(), self.shape.scale()), Repeated::new(self.values(), 1.0));
         for g in 0..group {
             let q = self.queries(g);
+            let q = View::new(&q, len, dim);
             for from in (0..len).step_by(ROWS) {
                 let to = (from + ROWS).min(len);
                 let visible = self.visible(to);
                 let scores = &mut scores[..(to - from) * visible];
-                self.scores(&q, (from, to), scores);
+                keys.multiply(q.rows(from..to), visible, (scores, visible));
                 for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
                     log_sums[g * len + from + i] = softmax(row, self.visible(from + i + 1));
                 }
-                let v = View::new(&self.v[..visible * dim], visible, dim);
-                let product = Product::new(View::new(scores, to - from, visible), v).on_one_thread();
-                product.write(&mut out[from * width + g * dim..], width);
+                let out = &mut out[from * width + g * dim..];
+                values.multiply(View::new(scores, to - from, visible), dim, (out, width));
             }
         }
         (out, log_sums)
@@ -98,17 +100,21 @@ impl<'a> Task<'a> {
         let mut dq = vec![0.0; len * width];
         let (mut dk, mut dv) = (vec![0.0; all * dim], vec![0.0; all * dim]);
         let (mut p, mut ds) = (vec![0.0; ROWS.min(len) * all], vec![0.0; ROWS.min(len) * all]);
+        let scale = self.shape.scale();
+        let (keys, values) = (Repeated::new(self.keys(), scale), Repeated::new(self.values().t(), 1.0));
+        let turned_keys = Repeated::new(self.keys().t(), scale);
         for g in 0..group {
             let (q, offset) = (self.queries(g), self.offset(g));
+            let q = View::new(&q, len, dim);
             for from in (0..len).step_by(ROWS) {
                 let to = (from + ROWS).min(len);
                 let (n, visible) = (to - from, self.visible(to));
                 let (p, ds) = (&mut p[..n * visible], &mut ds[..n * visible]);
-                self.scores(&q, (from, to), p);
+                let queries = q.rows(from..to);
+                turned_keys.multiply(queries, visible, (p, visible));
                 let rows = offset + from * stride;
                 let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
-                let v = View::new(&self.v[..visible * dim], visible, dim);
-                Product::new(d_rows, v.t()).on_one_thread().write(ds, visible);
+                values.multiply(d_rows, visible, (ds, visible));
                 for i in 0..n {
                     let (at, row) = (rows + i * stride, i * visible..(i + 1) * visible);
                     let delta = vector_dot(&out[at..at + dim], &d_out[at..at + dim]);
@@ -116,11 +122,7 @@ impl<'a> Task<'a> {
                     softmax_backward((&mut p[row.clone()], &mut ds[row]), self.visible(from + i + 1), sums);
                 }
                 let (p, ds) = (View::new(p, n, visible), View::new(ds, n, visible));
-                let scale = self.shape.scale();
-                let keys = View::new(&self.k[..visible * dim], visible, dim);
-                let queries = View::new(&q[from * dim..to * dim], n, dim);
-                let dq = &mut dq[from * width + g * dim..];
-                Product::new(ds, keys).scaled(scale).on_one_thread().write(dq, width);
+                keys.multiply(ds, dim, (&mut dq[from * width + g * dim..], width));
                 Product::new(ds.t(), queries).scaled(scale).on_one_thread().add_to(&mut dk, dim);
                 Product::new(p.t(), d_rows).on_one_thread().add_to(&mut dv, dim);
             }

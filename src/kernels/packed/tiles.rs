@@ -79,7 +79,7 @@ impl Tiles {
 
     /// `lhs` times a part of the matrix or its transpose, on this thread, written to rows of `dst` that start `stride` values
     /// apart or added to them. The part begins with a step and a panel.
-    pub(super) fn multiply_part(
+    pub(in crate::kernels) fn multiply_part(
         &self,
         (lhs, turned): (View, bool),
         (depth, columns): (Range<usize>, Range<usize>),
@@ -91,9 +91,8 @@ impl Tiles {
         let n = lhs.dims().0;
         let mut lines = Buffer::new(lhs_len(n, depth.len()));
         let lhs = Rounded::new(lhs, &mut lines);
-        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
         let rhs = Right::of(self, turned);
-        multiply_rounded(lhs, rhs, (n, panels, depth), (dst, stride), (onto, &[]));
+        multiply_rounded(lhs, rhs, (n, columns, depth), (dst, stride), (onto, &[]));
     }
 
     /// Writes steps `steps` of a panel of the transpose.
@@ -115,11 +114,14 @@ impl Tiles {
 
     /// Forms a product. The order of summation does not depend on the number of rows.
     pub(super) fn multiply(&self, task: &mut Task) {
-        let (n, depth) = (task.n, if task.turned { self.width } else { self.depth });
+        let n = task.n;
+        let (depth, width) = if task.turned { (self.width, self.depth) } else { self.dims() };
         let mut lines = Buffer::new(if task.lhs.rounded.is_some() { 0 } else { lhs_len(n, depth) });
         let lhs = task.lhs.rounded.unwrap_or_else(|| Rounded::new(task.lhs.view(n, depth), &mut lines));
         let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, n)).collect();
-        let (rhs, size) = (Right::of(self, task.turned), (n, task.panels.clone(), 0..depth));
+        let rhs = Right::of(self, task.turned);
+        let columns = task.panels.start * PANEL..(task.panels.end * PANEL).min(width);
+        let size = (n, columns, 0..depth);
         multiply_rounded(lhs, rhs, size, (task.dst, task.stride), (task.onto, &added));
     }
 }
@@ -135,8 +137,8 @@ pub(in crate::kernels) fn multiply_rows(
     let (rows, n) = lhs.dims();
     let mut lines = Buffer::new(lhs_len(rows, n));
     let lhs = Rounded::new(lhs, &mut lines);
-    let size = (rows, 0..width.div_ceil(PANEL), 0..n);
-    multiply_rounded(lhs, Right::Rows(rhs, width), size, (dst, stride), (Onto::Nothing, &[]));
+    let size = (rows, 0..width, 0..n);
+    multiply_rounded(lhs, Right::Rows(rhs), size, (dst, stride), (Onto::Nothing, &[]));
 }
 
 /// What stands on the right of a product.
@@ -146,21 +148,13 @@ enum Right<'a> {
     Kept(&'a Tiles),
     /// The transpose of a matrix.
     Turned(&'a Tiles),
-    /// Rows of a width, rounded as if they stood on the left.
-    Rows(Rounded<'a>, usize),
+    /// Rows, rounded as if they stood on the left.
+    Rows(Rounded<'a>),
 }
 
 impl<'a> Right<'a> {
     fn of(matrix: &'a Tiles, turned: bool) -> Self {
         if turned { Self::Turned(matrix) } else { Self::Kept(matrix) }
-    }
-
-    fn width(self) -> usize {
-        match self {
-            Self::Kept(matrix) => matrix.width,
-            Self::Turned(matrix) => matrix.depth,
-            Self::Rows(_, width) => width,
-        }
     }
 
     /// Steps of a panel; made in `room` if they are not there.
@@ -172,7 +166,7 @@ impl<'a> Right<'a> {
         match self {
             Self::Kept(matrix) => return &matrix.panel(panel)[steps.start * STEP..steps.end * STEP],
             Self::Turned(matrix) => matrix.turn(panel, steps, room),
-            Self::Rows(rows, _) => {
+            Self::Rows(rows) => {
                 for (to, pair) in room.chunks_exact_mut(STEP).zip(steps) {
                     pair_rows(rows.pair(pair, panel..panel + 1), to);
                 }
@@ -190,17 +184,17 @@ impl<'a> Right<'a> {
                 return (next.wrapping_add(steps.start * STEP), STEP * size_of::<Line>());
             }
             Self::Turned(matrix) => (&matrix.lines[..], panel_len(matrix.depth)),
-            Self::Rows(rows, _) => rows.lines(),
+            Self::Rows(rows) => rows.lines(),
         };
         let next = lines.as_ptr().wrapping_add(steps.start * len + (panel + 1) * STEP);
         (next, len * size_of::<Line>())
     }
 }
-/// Forms a product of a left-hand side and of some panels and steps, on this thread.
+/// Forms a product of `n` rows and of some columns and as many rows as these are deep, on this thread.
 fn multiply_rounded(
     lhs: Rounded,
     rhs: Right,
-    (n, panels, depth): (usize, Range<usize>, Range<usize>),
+    (n, columns, depth): (usize, Range<usize>, Range<usize>),
     (dst, stride): (&mut [f32], usize),
     (onto, added): (Onto, &[Extra]),
 ) {
@@ -212,13 +206,13 @@ fn multiply_rounded(
     for from in (0..n_steps).step_by(part) {
         let to = (from + part).min(n_steps);
         let adds = onto == Onto::Sum || from > 0;
-        for panel in panels.clone() {
+        for panel in columns.start / PANEL..columns.end.div_ceil(PANEL) {
             let steps = first + from..first + to;
             let (next, apart) = rhs.ahead(panel, &steps);
             let right = rhs.steps(panel, steps, &mut room);
             let extra = added.iter().filter(|_| to == n_steps).find_map(|a| a.at(panel));
-            let column = (panel - panels.start) * PANEL;
-            let columns = PANEL.min(rhs.width() - panel * PANEL);
+            let column = panel * PANEL - columns.start;
+            let columns = PANEL.min(columns.end - panel * PANEL);
             for (pair, row) in (0..n).step_by(2 * SIDE).enumerate() {
                 let rows = (2 * SIDE).min(n - row);
                 let steps = [
