@@ -17,6 +17,7 @@ use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::RopeTable;
+use super::buffer::Buffer;
 pub use cached::CachedKeys;
 pub(super) use cached::{attend_cached, attend_rows};
 use task::Task;
@@ -195,9 +196,9 @@ pub(super) type LogSums = Vec<Vec<f32>>;
 pub(super) fn attend(qkv: &[f32], shape: &AttentionShape, out: &mut [f32]) -> LogSums {
     let tasks = shape.tasks();
     let run = |span: &Span| Task::new(shape, *span, qkv).forward();
-    let (blocks, log_sums): (Vec<Vec<f32>>, Vec<_>) = tasks.par_iter().map(run).unzip();
+    let (blocks, log_sums): (Vec<Buffer>, Vec<_>) = tasks.par_iter().map(run).unzip();
     let group = shape.group() * shape.head_dim;
-    let blocks: Vec<&[f32]> = blocks.iter().map(Vec::as_slice).collect();
+    let blocks: Vec<&[f32]> = blocks.iter().map(|block| &block[..]).collect();
     scatter((&tasks, shape.n_kv_heads), (&blocks, group), (out, shape.q_width()), 0);
     log_sums
 }
@@ -211,11 +212,11 @@ pub(super) fn attend_backward(
 ) {
     let tasks = shape.tasks();
     let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
-    let gradients: Vec<[Vec<f32>; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
+    let gradients: Vec<[Buffer; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
     let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
     let columns = [(group, 0), (dim, shape.key_column(0)), (dim, shape.value_column(0))];
     for (i, (n, first)) in columns.into_iter().enumerate() {
-        let blocks: Vec<&[f32]> = gradients.iter().map(|parts| parts[i].as_slice()).collect();
+        let blocks: Vec<&[f32]> = gradients.iter().map(|parts| &parts[i][..]).collect();
         scatter((&tasks, shape.n_kv_heads), (&blocks, n), (d_qkv, width), first);
     }
 }

@@ -95,6 +95,11 @@ fn cut<T, const N: usize>(n: usize, mut buffers: [(&mut [T], usize); N]) -> Vec<
     row_blocks(n).into_iter().map(own).collect()
 }
 
+/// The values of some rows of a width.
+pub(super) fn own<'a>(values: &'a [f32], rows: &Range<usize>, width: usize) -> &'a [f32] {
+    &values[rows.start * width..rows.end * width]
+}
+
 /// Outputs of `n` rows that were computed output by output (outputs, n), as rows (n, outputs).
 pub(super) fn by_rows(values: Vec<f32>, n: usize) -> Vec<f32> {
     if n <= 1 {

@@ -3,6 +3,7 @@
 //! Every step needs the same buffers. Fresh memory would have to be cleared by the system page by page, which costs
 //! more than filling it; so a buffer goes back to a shelf and is taken again.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,29 +12,59 @@ use super::turn::Line;
 /// What lies on a shelf of its own.
 pub(super) trait Shelved: Copy + 'static {
     const ZERO: Self;
-    fn shelf() -> &'static Mutex<Vec<Vec<Self>>>;
+    fn shelf() -> &'static Mutex<Shelf<Self>>;
+}
+
+/// Memory that waits to be used again, by how many values it has room for.
+#[derive(Debug)]
+pub(super) struct Shelf<T> {
+    by_room: BTreeMap<usize, Vec<Vec<T>>>,
+    n_bytes: usize,
+}
+
+impl<T> Shelf<T> {
+    const EMPTY: Self = Self { by_room: BTreeMap::new(), n_bytes: 0 };
+
+    /// The smallest that is large enough, unless that is much larger.
+    fn take(&mut self, len: usize) -> Option<Vec<T>> {
+        let (&room, vectors) = self.by_room.range_mut(len..=2 * len + 4096).next()?;
+        let found = vectors.pop();
+        if vectors.is_empty() {
+            self.by_room.remove(&room);
+        }
+        self.n_bytes -= room * size_of::<T>();
+        found
+    }
+
+    fn put(&mut self, values: Vec<T>) {
+        let n_bytes = values.capacity() * size_of::<T>();
+        if self.n_bytes + n_bytes <= KEPT {
+            self.n_bytes += n_bytes;
+            self.by_room.entry(values.capacity()).or_default().push(values);
+        }
+    }
 }
 
 impl Shelved for f32 {
     const ZERO: Self = 0.0;
-    fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
-        static SHELF: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+    fn shelf() -> &'static Mutex<Shelf<Self>> {
+        static SHELF: Mutex<Shelf<f32>> = Mutex::new(Shelf::EMPTY);
         &SHELF
     }
 }
 
 impl Shelved for i32 {
     const ZERO: Self = 0;
-    fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
-        static SHELF: Mutex<Vec<Vec<i32>>> = Mutex::new(Vec::new());
+    fn shelf() -> &'static Mutex<Shelf<Self>> {
+        static SHELF: Mutex<Shelf<i32>> = Mutex::new(Shelf::EMPTY);
         &SHELF
     }
 }
 
 impl Shelved for Line {
     const ZERO: Self = Line::ZERO;
-    fn shelf() -> &'static Mutex<Vec<Vec<Self>>> {
-        static SHELF: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
+    fn shelf() -> &'static Mutex<Shelf<Self>> {
+        static SHELF: Mutex<Shelf<Line>> = Mutex::new(Shelf::EMPTY);
         &SHELF
     }
 }
@@ -50,15 +81,21 @@ pub(super) struct Buffer<T: Shelved = f32> {
 impl<T: Shelved> Buffer<T> {
     /// The smallest one on the shelf that is large enough, or a new one.
     pub(super) fn new(len: usize) -> Self {
-        let mut shelf = T::shelf().lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |v: &Vec<T>| v.capacity() >= len && v.capacity() <= 2 * len + 4096;
-        let best = (0..shelf.len()).filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
-        let used = best.map(|i| shelf.swap_remove(i));
-        drop(shelf);
+        if len == 0 {
+            return Self { values: Vec::new() };
+        }
+        let used = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).take(len);
         // New memory comes as nought, and numbers are not touched before they are written.
         let Some(mut values) = used else { return Self { values: vec![T::ZERO; len] } };
         values.resize(len, T::ZERO);
         Self { values }
+    }
+
+    /// One that holds nought.
+    pub(super) fn zeros(len: usize) -> Self {
+        let mut own = Self::new(len);
+        own.fill(T::ZERO);
+        own
     }
 }
 
@@ -75,10 +112,7 @@ impl<T: Shelved> Drop for Buffer<T> {
     fn drop(&mut self) {
         if self.values.capacity() > 0 {
             let values = std::mem::take(&mut self.values);
-            let mut shelf = T::shelf().lock().unwrap_or_else(PoisonError::into_inner);
-            if shelf.iter().map(Vec::capacity).sum::<usize>() * size_of::<T>() < KEPT {
-                shelf.push(values);
-            }
+            T::shelf().lock().unwrap_or_else(PoisonError::into_inner).put(values);
         }
     }
 }
@@ -99,9 +133,9 @@ impl<T: Shelved> DerefMut for Buffer<T> {
 
 /// Gives the memory on the shelves back to the system: after a run, or before a step of another size.
 pub fn release_buffers() {
-    f32::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
-    i32::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
-    Line::shelf().lock().unwrap_or_else(PoisonError::into_inner).clear();
+    *f32::shelf().lock().unwrap_or_else(PoisonError::into_inner) = Shelf::EMPTY;
+    *i32::shelf().lock().unwrap_or_else(PoisonError::into_inner) = Shelf::EMPTY;
+    *Line::shelf().lock().unwrap_or_else(PoisonError::into_inner) = Shelf::EMPTY;
 }
 
 #[cfg(test)]

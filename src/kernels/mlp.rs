@@ -4,10 +4,12 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use pulp::bytemuck;
 use rayon::prelude::*;
 
+use super::blocks::own;
 use super::buffer::Buffer;
 use super::cpu::{is_fast, level, values, with_values};
 use super::elementwise::{exp, vectorised};
 use super::half_floats;
+use super::packed::{Room, Rows};
 
 /// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). The rows (n, 2 · intermediate) hold the gate,
 /// then the way up; the result is (n, intermediate).
@@ -73,25 +75,28 @@ pub fn kept_width(inner: usize) -> usize {
     if level().rounds() { inner } else { 2 * inner }
 }
 
-/// Calls `make` with room for gate and way up of some rows, joins them in `joined` (n, `inner`), and keeps them for the
+/// Calls `make` with room for gate and way up of some rows, joins them in `room` (n, `inner`), and keeps them for the
 /// backward pass in `kept` (n, [`kept_width`]).
-pub(super) fn join_and_keep(
+pub(super) fn join_and_keep<'a>(
     kept: &mut [f32],
     make: impl FnOnce(&mut [f32]),
     inner: usize,
-    joined: &mut [f32],
-) {
+    room: &'a mut Room,
+) -> Rows<'a> {
     if !level().rounds() {
         make(kept);
-        return join_rows(kept, inner, joined);
+        return room.fill(|rows, joined| join_rows(own(kept, &rows, 2 * inner), inner, joined));
     }
-    let mut rows = Buffer::new(2 * kept.len());
-    make(&mut rows);
-    let outputs = joined.chunks_exact_mut(inner).zip(kept.chunks_exact_mut(inner));
-    for ((joined, kept), row) in outputs.zip(rows.chunks_exact(2 * inner)) {
-        forward_row(&row[..inner], &row[inner..], joined);
-        half_floats::narrow(row, bytemuck::cast_slice_mut(kept));
-    }
+    let mut gate_up = Buffer::new(2 * kept.len());
+    make(&mut gate_up);
+    room.fill(|rows, joined| {
+        let kept = kept[rows.start * inner..].chunks_exact_mut(inner);
+        let rows = own(&gate_up, &rows, 2 * inner).chunks_exact(2 * inner);
+        for ((row, joined), kept) in rows.zip(joined.chunks_exact_mut(inner)).zip(kept) {
+            forward_row(&row[..inner], &row[inner..], joined);
+            half_floats::narrow(row, bytemuck::cast_slice_mut(kept));
+        }
+    })
 }
 
 /// From rows that were kept and the gradient of what they were joined to: that again, in `joined` (n, `inner`), and

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
 use super::elementwise::{BLOCK, dot, sum_of, vectorised};
 
@@ -55,7 +56,7 @@ impl RmsNorm {
         forward_block(self, x, y);
     }
 
-    /// The gradient of rows, on this thread.
+    /// Adds the gradient of rows to `dx`, on this thread.
     pub(super) fn rows_backward(&self, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         backward_block(self, x, dy, dx);
     }
@@ -104,14 +105,15 @@ fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
 fn backward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], dy: &'a [f32], dx: &'a mut [f32]) -> () {
     let width = norm.weight.len();
     let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
+    let mut weighed = Buffer::new(width);
     for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
         let inverse = norm.inverse_size(x);
-        for ((g, &dy), &w) in dx.iter_mut().zip(dy).zip(&*norm.weight) {
+        for ((g, &dy), &w) in weighed.iter_mut().zip(dy).zip(&*norm.weight) {
             *g = dy * w;
         }
-        let mean = dot(dx, x) * inverse * inverse / width as f32;
-        for (g, &x) in dx.iter_mut().zip(x) {
-            *g = (*g - x * mean) * inverse;
+        let mean = dot(&weighed, x) * inverse * inverse / width as f32;
+        for ((dx, &g), &x) in dx.iter_mut().zip(&*weighed).zip(x) {
+            *dx += (g - x * mean) * inverse;
         }
     }
 }

@@ -10,6 +10,7 @@ use super::few::few_rows;
 #[cfg(target_arch = "x86_64")]
 use super::halves::Halves;
 use super::task::{ROWS, gather, softmax, turn_rows};
+use crate::kernels::buffer::Buffer;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::cpu::level;
 use crate::kernels::cpu::with_values;
@@ -106,9 +107,9 @@ impl CachedKeys {
         let (first, dim, width) = (self.len(shape), shape.head_dim, shape.width());
         self.heads.resize_with(shape.n_kv_heads, || CachedHead::new(dim));
         let add = |(i, head): (usize, &mut CachedHead)| {
-            let (mut keys, mut values) = (Vec::with_capacity(n * dim), Vec::with_capacity(n * dim));
-            gather(&qkv[shape.key_column(i)..], (n, dim, width), &mut keys);
-            gather(&qkv[shape.value_column(i)..], (n, dim, width), &mut values);
+            let (mut keys, mut values) = (Buffer::new(n * dim), Buffer::new(n * dim));
+            gather(&qkv[shape.key_column(i)..], width, (&mut keys, dim));
+            gather(&qkv[shape.value_column(i)..], width, (&mut values, dim));
             turn_rows(shape, &mut keys, (dim, first), Turn::Forward);
             head.add(&keys, &values, dim);
         };
@@ -216,11 +217,11 @@ fn attend_head(
     (rows, head): (Rows, usize),
 ) -> Vec<f32> {
     let (dim, width, Rows { start, n, first }) = (shape.head_dim, shape.width(), rows);
-    let mut queries = Vec::with_capacity(n * dim);
-    gather(&qkv[start * width + head * dim..], (n, dim, width), &mut queries);
+    let mut queries = Buffer::new(n * dim);
+    gather(&qkv[start * width + head * dim..], width, (&mut queries, dim));
     turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
     let visible = first + n;
-    let mut scores = vec![0.0; n * visible];
+    let mut scores = Buffer::new(n * visible);
     let keys = View::new(k, visible, dim);
     let product = Product::new(View::new(&queries, n, dim), keys.t()).scaled(shape.scale());
     product.on_one_thread().write(&mut scores, visible);

@@ -39,12 +39,13 @@ struct Task<'a> {
 pub(super) fn few_rows(qkv: &[f32], shape: &AttentionShape, caches: &[&CachedKeys]) -> Vec<f32> {
     let (dim, width, q_width) = (shape.head_dim, shape.width(), shape.q_width());
     let mut tasks = Vec::new();
-    let mut queries = Vec::with_capacity(qkv.len() / width * q_width);
+    let mut queries = vec![0.0; qkv.len() / width * q_width];
     let mut row = 0;
     for (cache, &n) in caches.iter().zip(&shape.lengths) {
         let first = cache.len(shape) - n;
-        gather(&qkv[row * width..], (n, q_width, width), &mut queries);
-        turn_rows(shape, &mut queries[row * q_width..], (q_width, first), Turn::Forward);
+        let own = &mut queries[row * q_width..(row + n) * q_width];
+        gather(&qkv[row * width..], width, (own, q_width));
+        turn_rows(shape, own, (q_width, first), Turn::Forward);
         for seen in first + 1..=first + n {
             for (kv_head, head) in cache.heads.iter().enumerate() {
                 let spans = (0..seen).step_by(SPAN).map(|from| from..seen.min(from + SPAN));

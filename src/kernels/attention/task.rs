@@ -1,6 +1,7 @@
 //! What does one key head do for one sequence?
 
 use super::{AttentionShape, Span};
+use crate::kernels::buffer::Buffer;
 use crate::kernels::elementwise::{dot, exp, exp_and_sum, max_of, vectorised};
 use crate::kernels::matmul::{Product, Repeated, View};
 use crate::kernels::rope::Turn;
@@ -13,9 +14,9 @@ pub(super) struct Task<'a> {
     shape: &'a AttentionShape,
     span: Span,
     /// Keys of the common start and of the sequence (visible, dim).
-    k: Vec<f32>,
+    k: Buffer,
     /// Their values (visible, dim).
-    v: Vec<f32>,
+    v: Buffer,
     /// Queries, keys and values of all rows (n, width).
     qkv: &'a [f32],
 }
@@ -24,9 +25,10 @@ impl<'a> Task<'a> {
     pub(super) fn new(shape: &'a AttentionShape, span: Span, qkv: &'a [f32]) -> Self {
         let (dim, width) = (shape.head_dim, shape.width());
         let seen = |column: usize| {
-            let mut rows = Vec::with_capacity((span.n_before + span.len) * dim);
-            gather(&qkv[column..], (span.n_before, dim, width), &mut rows);
-            gather(&qkv[span.start * width + column..], (span.len, dim, width), &mut rows);
+            let mut rows = Buffer::new((span.n_before + span.len) * dim);
+            let (before, own) = rows.split_at_mut(span.n_before * dim);
+            gather(&qkv[column..], width, (before, dim));
+            gather(&qkv[span.start * width + column..], width, (own, dim));
             rows
         };
         let (mut k, v) = (seen(shape.key_column(span.kv_head)), seen(shape.value_column(span.kv_head)));
@@ -40,11 +42,11 @@ impl<'a> Task<'a> {
     }
 
     /// The rotated queries of one head of the group (len, dim).
-    fn queries(&self, g: usize) -> Vec<f32> {
+    fn queries(&self, g: usize) -> Buffer {
         let (dim, width) = (self.shape.head_dim, self.shape.width());
         let Span { start, len, n_before, .. } = self.span;
-        let mut rows = Vec::with_capacity(len * dim);
-        gather(&self.qkv[start * width + self.head(g) * dim..], (len, dim, width), &mut rows);
+        let mut rows = Buffer::new(len * dim);
+        gather(&self.qkv[start * width + self.head(g) * dim..], width, (&mut rows, dim));
         turn_rows(self.shape, &mut rows, (dim, n_before), Turn::Forward);
         rows
     }
@@ -68,11 +70,11 @@ impl<'a> Task<'a> {
     }
 
     /// Output of the group (len, group · dim) and its log-sums.
-    pub(super) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+    pub(super) fn forward(&self) -> (Buffer, Vec<f32>) {
         let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
         let width = group * dim;
-        let (mut out, mut log_sums) = (vec![0.0; len * width], vec![0.0; group * len]);
-        let mut scores = vec![0.0; ROWS.min(len) * self.visible(len)];
+        let (mut out, mut log_sums) = (Buffer::new(len * width), vec![0.0; group * len]);
+        let mut scores = Buffer::new(ROWS.min(len) * self.visible(len));
         let (keys, values) =
             (Repeated::new(self.keys().t(), self.shape.scale()), Repeated::new(self.values(), 1.0));
         for g in 0..group {
@@ -94,12 +96,12 @@ impl<'a> Task<'a> {
     }
 
     /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim).
-    pub(super) fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Vec<f32>; 3] {
+    pub(super) fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Buffer; 3] {
         let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
         let (width, stride, all) = (group * dim, self.shape.q_width(), self.visible(len));
-        let mut dq = vec![0.0; len * width];
-        let (mut dk, mut dv) = (vec![0.0; all * dim], vec![0.0; all * dim]);
-        let (mut p, mut ds) = (vec![0.0; ROWS.min(len) * all], vec![0.0; ROWS.min(len) * all]);
+        let mut dq = Buffer::new(len * width);
+        let (mut dk, mut dv) = (Buffer::zeros(all * dim), Buffer::zeros(all * dim));
+        let (mut p, mut ds) = (Buffer::new(ROWS.min(len) * all), Buffer::new(ROWS.min(len) * all));
         let scale = self.shape.scale();
         let (keys, values) = (Repeated::new(self.keys(), scale), Repeated::new(self.values().t(), 1.0));
         let turned_keys = Repeated::new(self.keys().t(), scale);
@@ -133,10 +135,10 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Appends `n` rows of `width` values, which stand `stride` apart, to `rows`.
-pub(super) fn gather(from: &[f32], (n, width, stride): (usize, usize, usize), rows: &mut Vec<f32>) {
-    for i in 0..n {
-        rows.extend_from_slice(&from[i * stride..i * stride + width]);
+/// Copies rows that stand `stride` apart to rows of a width that follow each other, as many as these are.
+pub(super) fn gather(from: &[f32], stride: usize, (to, width): (&mut [f32], usize)) {
+    for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(stride)) {
+        to.copy_from_slice(&from[..width]);
     }
 }
 

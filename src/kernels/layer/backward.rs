@@ -10,7 +10,7 @@ use super::gradient::{Sides, write_gradients};
 use super::stack::{Backward, StackPlan};
 use crate::kernels::amx::STEP;
 use crate::kernels::attention::attend_backward;
-use crate::kernels::blocks::each_rounded_block;
+use crate::kernels::blocks::{each_rounded_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::mlp;
@@ -78,12 +78,11 @@ impl FusedLayer {
             gate_up_stack.thin(d_gate_up, n, u_gate_up);
             let mut dh = Buffer::new(n * hidden);
             gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
-            let mut of_h = Buffer::default();
-            let h = kept_or(h, &mut of_h, n * hidden);
-            layer.ffn_norm.rows(middle, h);
-            Rows::rounded(h, (n, hidden), x_gate_up);
+            let of_middle =
+                |rows: Range<usize>, h: &mut [f32]| layer.ffn_norm.rows(own(middle, &rows, hidden), h);
+            Rows::made((h, x_gate_up), (n, hidden), of_middle);
+            d_middle.copy_from_slice(plain_dy);
             layer.ffn_norm.rows_backward(middle, &dh, d_middle);
-            add(d_middle, plain_dy);
             Rows::rounded(own(&kept.attended, &rows, attended), (n, attended), x_output);
             let d_middle = Rows::rounded(d_middle, (n, hidden), d_output);
             output_stack.thin(d_middle, n, u_output);
@@ -97,17 +96,15 @@ impl FusedLayer {
         each_rounded_block(n, buffers, rooms, |(rows, [dx, h, u]), [x_qkv, d_qkv_room]| {
             let n = rows.len();
             let x = own(x, &rows, hidden);
-            let mut of_h = Buffer::default();
-            let h = kept_or(h, &mut of_h, n * hidden);
-            layer.attn_norm.rows(x, h);
-            Rows::rounded(h, (n, hidden), x_qkv);
+            let of_x = |rows: Range<usize>, h: &mut [f32]| layer.attn_norm.rows(own(x, &rows, hidden), h);
+            Rows::made((h, x_qkv), (n, hidden), of_x);
             let d_qkv = Rows::rounded(own(&d_qkv, &rows, outputs[0]), (n, outputs[0]), d_qkv_room);
             qkv_stack.thin(d_qkv, n, u);
             if !dx.is_empty() {
                 let mut dh = Buffer::new(n * hidden);
                 qkv_stack.rows(d_qkv, u, n, &mut dh);
+                dx.copy_from_slice(own(&d_middle, &rows, hidden));
                 layer.attn_norm.rows_backward(x, &dh, dx);
-                add(dx, own(&d_middle, &rows, hidden));
             }
         });
         let x_plain = [&h_attn[..], &kept.attended, &h_ffn, &joined];
@@ -149,22 +146,4 @@ fn part<'a>(
         Rows::rounded(gradient, (rows.len(), 2 * inner), d_room);
     }
     Rows::rounded_before(&[], 2 * inner, d_room)
-}
-
-/// Where rows are kept as they are, or else room on this thread alone.
-fn kept_or<'a>(kept: &'a mut [f32], own: &'a mut Buffer, len: usize) -> &'a mut [f32] {
-    if !kept.is_empty() {
-        return kept;
-    }
-    *own = Buffer::new(len);
-    own
-}
-
-/// The values of some rows.
-fn own<'a>(values: &'a [f32], rows: &Range<usize>, width: usize) -> &'a [f32] {
-    &values[rows.start * width..rows.end * width]
-}
-
-fn add(sum: &mut [f32], values: &[f32]) {
-    sum.iter_mut().zip(values).for_each(|(s, &v)| *s += v);
 }

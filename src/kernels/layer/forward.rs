@@ -5,10 +5,10 @@ use candle_core::Result;
 use super::FusedLayer;
 use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::{LogSums, attend};
-use crate::kernels::blocks::each_block;
+use crate::kernels::blocks::{each_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
-use crate::kernels::packed::{Onto, Rows, room};
+use crate::kernels::packed::{Onto, Room, Rows, room};
 
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
@@ -52,10 +52,8 @@ impl FusedLayer {
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
         each_block(n, buffers, |(rows, [qkv, thin])| {
             let n = rows.len();
-            let mut h = Buffer::new(n * hidden);
-            layer.attn_norm.rows(&x[rows.start * hidden..rows.end * hidden], &mut h);
-            let mut room = room(n, hidden);
-            let h = Rows::rounded(&h, (n, hidden), &mut room);
+            let (x, mut room) = (own(x, &rows, hidden), Room::new(n, hidden));
+            let h = room.fill(|rows, h| layer.attn_norm.rows(own(x, &rows, hidden), h));
             qkv_stack.rows(h, n, (qkv, Onto::Nothing), thin);
         });
         kept.log_sums = attend(&kept.qkv, &self.shape, &mut kept.attended);
@@ -70,21 +68,16 @@ impl FusedLayer {
         let (attended, width) = (&kept.attended[..], layer.output.dims().1);
         each_block(n, buffers, |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
             let n = rows.len();
-            middle.copy_from_slice(&x[rows.start * hidden..rows.end * hidden]);
-            let mut rounded = room(n, width);
-            let attended = &attended[rows.start * width..rows.end * width];
-            let attended = Rows::rounded(attended, (n, width), &mut rounded);
+            middle.copy_from_slice(own(x, &rows, hidden));
+            let mut lines = room(n, width);
+            let attended = Rows::rounded(own(attended, &rows, width), (n, width), &mut lines);
             output_stack.rows(attended, n, (middle, Onto::Sum), thin_output);
-            let mut h = Buffer::new(n * hidden);
-            layer.ffn_norm.rows(middle, &mut h);
-            let mut rounded = room(n, hidden);
-            let h = Rows::rounded(&h, (n, hidden), &mut rounded);
-            let mut joined = Buffer::new(n * inner);
+            let mut of_h = Room::new(n, hidden);
+            let h = of_h.fill(|rows, h| layer.ffn_norm.rows(own(middle, &rows, hidden), h));
             let make = |gate_up: &mut [f32]| gate_up_stack.rows(h, n, (gate_up, Onto::Nothing), thin_gate_up);
-            mlp::join_and_keep(gate_up, make, inner, &mut joined);
+            let mut of_joined = Room::new(n, inner);
+            let joined = mlp::join_and_keep(gate_up, make, inner, &mut of_joined);
             y.copy_from_slice(middle);
-            let mut rounded = room(n, inner);
-            let joined = Rows::rounded(&joined, (n, inner), &mut rounded);
             down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
         });
         Ok(kept)

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::kernels::amx::STEP;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::cpu::{Level, level};
 use crate::kernels::matmul::View;
@@ -20,6 +21,25 @@ pub(in crate::kernels) struct Rows<'a> {
 /// Room for `n` rows of `depth` values to be rounded in, once for several products; none where that is of no use.
 pub(in crate::kernels) fn room(n: usize, depth: usize) -> Buffer<Line> {
     Buffer::new(if level() == Level::Amx { lhs_len(n, depth) } else { 0 })
+}
+
+/// Room for `n` rows of `depth` values, on one thread.
+pub(in crate::kernels) struct Room {
+    dims: (usize, usize),
+    plain: Buffer,
+    lines: Buffer<Line>,
+}
+
+impl Room {
+    pub(in crate::kernels) fn new(n: usize, depth: usize) -> Self {
+        let lines = room(n, depth);
+        Self { dims: (n, depth), plain: Buffer::new(if lines.is_empty() { n * depth } else { 0 }), lines }
+    }
+
+    /// Fills it, as [`Rows::made`].
+    pub(in crate::kernels) fn fill(&mut self, make: impl FnMut(Range<usize>, &mut [f32])) -> Rows<'_> {
+        Rows::made((&mut self.plain, &mut self.lines), self.dims, make)
+    }
 }
 
 /// Whether rounded rows can be used from a column on.
@@ -41,6 +61,27 @@ impl<'a> Rows<'a> {
     ) -> Self {
         let rounded = (!room.is_empty()).then(|| Rounded::new(View::new(values, n, depth), room));
         Self { rounded, ..Self::new(values, depth) }
+    }
+
+    /// Calls `make` for rows and room for their values: for all at once, if there is no room for them to be rounded in; else
+    /// for some after others, which are rounded while they are in the cache.
+    pub(in crate::kernels) fn made(
+        (plain, lines): (&'a mut [f32], &'a mut [Line]),
+        (n, depth): (usize, usize),
+        mut make: impl FnMut(Range<usize>, &mut [f32]),
+    ) -> Self {
+        if lines.is_empty() {
+            make(0..n, plain);
+            return Self::new(plain, depth);
+        }
+        let mut part = Buffer::new(STEP * depth);
+        for (from, lines) in (0..n).step_by(STEP).zip(lines.chunks_mut(lhs_len(STEP, depth))) {
+            let rows = from..(from + STEP).min(n);
+            let part = &mut part[..rows.len() * depth];
+            make(rows.clone(), part);
+            Rounded::new(View::new(part, rows.len(), depth), lines);
+        }
+        Self::rounded_before(&[], depth, lines)
     }
 
     /// Rows that were rounded, block by block, if there was [`room`]; else as they are.
