@@ -6,8 +6,8 @@
 //! Candle's own fused operators cut the gradient and are not used.
 
 mod adamw;
-mod amx;
 mod attention;
+mod bfloat16;
 mod blocks;
 mod buffer;
 mod cpu;

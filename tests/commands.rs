@@ -285,7 +285,7 @@ fn the_doctor_says_as_one_object_what_there_is() {
     assert_eq!(of("settings")["values"]["found"], false);
     assert_eq!(of("terminal")["state"], "note");
     assert!(
-        ["amx", "vnni", "avx512", "avx2", "simd"]
+        ["amx", "bf16", "vnni", "avx512", "avx2", "simd"]
             .contains(&of("kernels")["values"]["level"].as_str().unwrap())
     );
     assert!(checks.iter().all(|check| check["state"] == "ok" || check["remedy"].is_string()), "{json:#}");

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Result;
 use rayon::prelude::*;
 
-use super::amx::STEP;
+use super::bfloat16::STEP;
 use super::cpu::{Level, level};
 use super::packed::tile_rows;
 use super::turn::Line;
@@ -26,7 +26,7 @@ fn is_slow() -> bool {
 /// nearly the same size: each reads the weights anew. Where they are slow, smaller and smaller ones towards the end, so
 /// that no thread waits long for one that is slower (Polychronopoulos and Kuck 1987, "guided self-scheduling").
 fn row_blocks(n: usize) -> Vec<Range<usize>> {
-    let tile = if level() == Level::Amx { STEP } else { tile_rows() };
+    let tile = if level().is_bfloat16() { STEP } else { tile_rows() };
     let n_threads = rayon::current_num_threads().max(1);
     let mut left = n.div_ceil(ROWS).next_multiple_of(n_threads);
     let (mut all, mut start) = (Vec::new(), 0);

@@ -18,8 +18,10 @@ pub enum Level {
     Avx512,
     /// The same, but for what `Avx2` does in other numbers: AVX-512 with VNNI does it so, too.
     Vnni,
-    /// Products of matrices in bfloat16 with float32 sums, on the matrix unit; the embedding in bfloat16; half floats as with
-    /// `Avx2`; all else with AVX-512.
+    /// Products of matrices in bfloat16 with float32 sums, in vectors; the embedding in bfloat16; half floats as with `Avx2`;
+    /// all else with AVX-512.
+    Bf16,
+    /// The same on the matrix unit.
     Amx,
 }
 
@@ -32,13 +34,14 @@ impl Level {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
+            Self::Bf16 => "bf16",
             Self::Amx => "amx",
         }
     }
 
     /// The level of that name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Portable, Self::Simd, Self::Avx2, Self::Avx512, Self::Vnni, Self::Amx]
+        [Self::Portable, Self::Simd, Self::Avx2, Self::Avx512, Self::Vnni, Self::Bf16, Self::Amx]
             .into_iter()
             .find(|level| level.name() == name)
     }
@@ -46,7 +49,12 @@ impl Level {
     /// Whether products with frozen weights are formed of rounded values; the embedding, an answer's keys and values and what
     /// the MLP keeps are then rounded too.
     pub fn rounds(self) -> bool {
-        matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
+        self == Self::Avx2 || self >= Self::Vnni
+    }
+
+    /// Whether products are formed of bfloat16.
+    pub fn is_bfloat16(self) -> bool {
+        self >= Self::Bf16
     }
 
     /// The best one, up to this, at which all but the writing of tokens is float32.
@@ -78,7 +86,7 @@ pub fn choose_float32() {
 #[cfg(target_arch = "x86_64")]
 fn detected() -> Level {
     if super::vnni::is_there() {
-        if super::amx::is_available() { Level::Amx } else { Level::Vnni }
+        super::bfloat16::best_level().unwrap_or(Level::Vnni)
     } else if std::arch::is_x86_feature_detected!("avx512f") {
         Level::Avx512
     } else if pulp::x86::V3::try_new().is_some() {

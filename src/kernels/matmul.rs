@@ -8,7 +8,7 @@ use std::ops::Range;
 use gemm::Parallelism;
 
 use super::blocks::each_block;
-use super::cpu::{Level, level};
+use super::cpu::level;
 use super::packed::{Onto, Tiles};
 
 /// Rows below which rounding the other side costs more than the matrix unit saves.
@@ -151,7 +151,7 @@ impl<'a> Product<'a> {
         }
         assert!(self.lhs.end() <= self.lhs.data.len() && self.rhs.end() <= self.rhs.data.len());
         assert!((m - 1) * dst_stride + n <= dst.len() && dst_stride >= n);
-        if level() == Level::Amx && m >= FEW_ROWS && m * n * k > LITTLE {
+        if level().is_bfloat16() && m >= FEW_ROWS && m * n * k > LITTLE {
             return self.run_in_tiles(dst, dst_stride, keep);
         }
         let parallelism = match self.threads {
@@ -208,7 +208,7 @@ pub(super) struct Repeated<'a> {
 
 impl<'a> Repeated<'a> {
     pub(super) fn new(matrix: View<'a>, scale: f32) -> Self {
-        let tiles = (level() == Level::Amx).then(|| Tiles::scaled(matrix, scale));
+        let tiles = (level().is_bfloat16()).then(|| Tiles::scaled(matrix, scale));
         Self { matrix, scale, tiles }
     }
 

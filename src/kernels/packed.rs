@@ -94,7 +94,7 @@ impl Packed {
 
     /// Packs `scale` times a matrix.
     pub(super) fn scaled(from: View, scale: f32) -> Self {
-        if level() == Level::Amx {
+        if level().is_bfloat16() {
             Self::Tiles(Tiles::scaled(from, scale))
         } else {
             Self::Panels(Panels::scaled(from, scale))

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::amx::{SIDE, STEP};
+use super::bfloat16::{SIDE, STEP};
 use super::matmul::View;
 use super::turn::Line;
 
@@ -162,32 +162,32 @@ mod unit {
     use std::mem::transmute;
 
     use super::{DEPTH, Line, SIDE, View, piece};
-    use crate::kernels::amx::is_available;
+    use crate::kernels::bfloat16::can_round;
 
     /// Lines of 32 values of a row each, from (row, column) on.
     pub(super) fn rows(from: View, at: (usize, usize), scale: f32, tile: &mut [Line]) {
-        assert!(is_available());
-        // SAFETY: where the matrix unit is, these instructions are.
+        assert!(can_round());
+        // SAFETY: the instructions are there.
         unsafe { rows_of(from, at, scale, tile) }
     }
 
     /// Lines of 16 values of two rows each, in turn, from (row, column) on.
     pub(super) fn pairs(from: View, at: (usize, usize), scale: f32, tile: &mut [Line]) {
-        assert!(is_available());
+        assert!(can_round());
         // SAFETY: as above.
         unsafe { pairs_of(from, at, scale, tile) }
     }
 
     /// Lines of 32 values of a row each, as lines of 16 values of two rows each: first those of the columns on the left.
     pub(super) fn pair_rows(from: &[Line], to: &mut [Line]) {
-        assert!(is_available());
+        assert!(can_round());
         // SAFETY: as above.
         unsafe { pair_rows_of(from, to) }
     }
 
     /// Changes lines for columns; two values stay together.
     pub(super) fn transpose(tile: &mut [Line]) {
-        assert!(is_available());
+        assert!(can_round());
         // SAFETY: as above.
         unsafe { transpose_of(tile) }
     }
@@ -368,7 +368,7 @@ mod tests {
     /// A matrix read from rows and one read from columns make the same tiles.
     #[test]
     fn tiles_do_not_depend_on_how_a_matrix_lies() {
-        if !crate::kernels::amx::is_available() {
+        if !crate::kernels::bfloat16::can_round() {
             return;
         }
         let (n, m) = (45, 39);

@@ -19,7 +19,7 @@ use super::*;
 fn rounding() -> f32 {
     match level() {
         // Values are off by 0.004 (root mean square), one in some thousand by 0.02.
-        Level::Amx => 0.03,
+        Level::Bf16 | Level::Amx => 0.03,
         Level::Avx2 | Level::Vnni => 0.002,
         _ => 0.0,
     }

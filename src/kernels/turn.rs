@@ -4,6 +4,9 @@
 //! transpose, kept so too, is what a product with it the other way round wants. It is made a piece at a time, square by
 //! square: a square is 16 rows by 16 columns, eight lines before and after.
 
+#[cfg(target_arch = "x86_64")]
+use super::cpu::{Level, level};
+
 /// Two rows of 16 columns, the values of a column beside each other; on the left of a matrix unit, 32 values of a row.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -25,14 +28,14 @@ pub(super) fn turn(from: &[Line], to: &mut [Line], apart: usize) {
     assert!(to.len() > (SQUARE - 1) * apart);
     let from: [&Line; SQUARE] = std::array::from_fn(|i| from.get(i * apart).unwrap_or(&Line::ZERO));
     #[cfg(target_arch = "x86_64")]
-    match super::cpu::level() {
+    if level() >= Level::Vnni {
         // SAFETY: where these levels were found, so were these instructions.
         #[allow(unsafe_code)]
-        super::cpu::Level::Vnni | super::cpu::Level::Amx => return unsafe { vectors::wide(from, to, apart) },
+        return unsafe { vectors::wide(from, to, apart) };
+    } else if level() == Level::Avx2 {
         // SAFETY: as above.
         #[allow(unsafe_code)]
-        super::cpu::Level::Avx2 => return unsafe { vectors::narrow(from, to, apart) },
-        _ => {}
+        return unsafe { vectors::narrow(from, to, apart) };
     }
     one_by_one(from, to, apart);
 }

@@ -145,7 +145,7 @@ pub(super) fn table(report: &Report) -> String {
     let (product, memory) = (&report.peak.gflop_per_s, &report.peak.gb_per_s);
     let mut lines: Vec<[String; 6]> = vec![["", "", "median", "min", "max", ""].map(str::to_owned)];
     lines.extend(report.rows.iter().map(|row| line((row.name, row.unit), &row.sample, &row.note)));
-    let kind = if report.kernels == "amx" { "bfloat16" } else { "float32" };
+    let kind = if ["bf16", "amx"].contains(&report.kernels) { "bfloat16" } else { "float32" };
     let shape = format!("(512, 576) x (576, 1536), {kind}");
     lines.push(line(("peak product", "GFLOP/s"), product, &shape));
     lines.push(line(("peak memory", "GB/s"), memory, "read, far beyond the caches"));

@@ -64,7 +64,7 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
             None => Check::note(
                 "kernels",
                 format!("{}; LORASCOPE_KERNELS is `{name}`, which says nothing", level.name()),
-                "unset it, or set it to portable, simd, avx2, avx512, vnni or amx",
+                "unset it, or set it to portable, simd, avx2, avx512, vnni, bf16 or amx",
             ),
         },
         None if cfg!(debug_assertions) => {
@@ -72,7 +72,7 @@ pub(super) fn kernels(var: &dyn Fn(&str) -> Option<String>) -> Check {
         }
         None if level == Level::Portable => Check::ok("kernels", level.name()),
         None if level.rounds() => {
-            let numbers = if level == Level::Amx { "bfloat16" } else { "13 bits" };
+            let numbers = if level.is_bfloat16() { "bfloat16" } else { "13 bits" };
             let what = format!(
                 "{}: products and embedding in {numbers}, cached keys and values and what the MLP keeps mostly in half \
                  floats, all else in float32 (LORASCOPE_KERNELS={} for float32 but where tokens are written)",

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::kernels::amx::STEP;
+use crate::kernels::bfloat16::STEP;
 use crate::kernels::buffer::Buffer;
-use crate::kernels::cpu::{Level, level};
+use crate::kernels::cpu::level;
 use crate::kernels::matmul::View;
 use crate::kernels::rounding::{DEPTH, Rounded, lhs_len};
 use crate::kernels::turn::Line;
@@ -20,7 +20,7 @@ pub(in crate::kernels) struct Rows<'a> {
 
 /// Room for `n` rows of `depth` values to be rounded in, once for several products; none where that is of no use.
 pub(in crate::kernels) fn room(n: usize, depth: usize) -> Buffer<Line> {
-    Buffer::new(if level() == Level::Amx { lhs_len(n, depth) } else { 0 })
+    Buffer::new(if level().is_bfloat16() { lhs_len(n, depth) } else { 0 })
 }
 
 /// Room for `n` rows of `depth` values, on one thread.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Added, Onto, Packed, Task};
-use crate::kernels::amx::{SIDE, STEP, Session, Steps};
+use crate::kernels::bfloat16::{SIDE, STEP, Steps, Unit};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::rounding::{DEPTH, Rounded, lhs_len, pair_rows, round_panels, widened};
@@ -198,7 +198,7 @@ fn multiply_rounded(
     (dst, stride): (&mut [f32], usize),
     (onto, added): (Onto, &[Extra]),
 ) {
-    let Some(session) = Session::begin() else { return };
+    let Some(unit) = Unit::begin() else { return };
     let (first, n_steps) = (depth.start / DEPTH, depth.len().div_ceil(DEPTH));
     let part = n_steps.div_ceil(n_steps.div_ceil(STEPS).max(1)).max(1);
     let mut edge = [0.0; 2 * SIDE * PANEL];
@@ -224,10 +224,10 @@ fn multiply_rounded(
                 let ahead = (next.wrapping_add(quarter), apart);
                 let dst = &mut dst[row * stride + column..];
                 if columns == PANEL && rows == 2 * SIDE {
-                    session.multiply(steps, (dst, stride, adds), (rows, ahead));
+                    unit.multiply(steps, (dst, stride, adds), (rows, ahead));
                     continue;
                 }
-                session.multiply(steps, (&mut edge, PANEL, false), (rows, ahead));
+                unit.multiply(steps, (&mut edge, PANEL, false), (rows, ahead));
                 for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
                     for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
                         *dst = if adds { *dst + sum } else { sum };
@@ -274,7 +274,7 @@ impl<'a> Extra<'a> {
 mod tests {
     use super::super::Rows;
     use super::*;
-    use crate::kernels::amx::is_available;
+    use crate::kernels::bfloat16::can_round;
     use crate::kernels::rounding::rounded;
 
     fn values(n: usize, seed: usize) -> Vec<f32> {
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_product_is_that_of_what_is_kept_for_any_number_of_rows_and_columns() {
-        if !is_available() {
+        if !can_round() {
             return;
         }
         for (rows, columns) in [(5, 1), (33, 31), (64, 96), (70, 1160), (1160, 70)] {
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn parts_add_up_to_the_whole() {
-        if !is_available() {
+        if !can_round() {
             return;
         }
         for turned in [false, true] {

@@ -219,7 +219,7 @@ mod tests {
     fn a_text_is_read_alike_alone_and_among_others() {
         // What differs by a last digit may be rounded otherwise.
         let tolerance = match level() {
-            Level::Amx => 0.05,
+            Level::Bf16 | Level::Amx => 0.05,
             Level::Avx2 | Level::Vnni => 1e-3,
             _ => 1e-5,
         };

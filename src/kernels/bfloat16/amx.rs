@@ -8,36 +8,12 @@
 #[allow(unsafe_code)]
 mod emulated;
 
-use super::turn::Line;
-
-/// Rows of a tile, and float32 sums in one of its rows.
-pub(super) const SIDE: usize = 16;
-/// Lines of a step: two tiles.
-pub(super) const STEP: usize = 2 * SIDE;
-
-/// Products of two tiles above each other by two beside each other, summed over steps.
-#[derive(Clone, Copy)]
-pub(super) struct Steps<'a> {
-    /// For each step a tile, then the one below it.
-    pub(super) lhs: &'a [Line],
-    /// For each step a tile, its values in pairs of rows, then the one to its right.
-    pub(super) rhs: &'a [Line],
-}
-
-impl Steps<'_> {
-    pub(super) const NONE: Self = Self { lhs: &[], rhs: &[] };
-
-    fn len(&self) -> usize {
-        self.lhs.len().min(self.rhs.len()) / STEP
-    }
-}
-
 pub(super) use unit::{Session, is_available};
 
 /// Elsewhere there is no such unit.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod unit {
-    use super::{Line, Steps};
+    use crate::kernels::bfloat16::{Line, Steps};
 
     pub(in crate::kernels) fn is_available() -> bool {
         false
@@ -66,25 +42,22 @@ mod unit {
     #![allow(unsafe_code)]
 
     use std::arch::asm;
-    use std::arch::is_x86_feature_detected as has;
     use std::marker::PhantomData;
     use std::sync::OnceLock;
 
-    use super::{Line, SIDE, Steps};
+    use crate::kernels::bfloat16::{Line, SIDE, Steps, can_round};
 
     /// Whether the processor has the unit and Linux lets this process use it; asked for once.
     pub(in crate::kernels) fn is_available() -> bool {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        *AVAILABLE.get_or_init(|| {
-            let rounds = has!("avx512f") && has!("avx512bw") && has!("avx512bf16");
-            rounds && (is_there() && is_permitted() || is_emulated())
-        })
+        *AVAILABLE.get_or_init(|| can_round() && (is_there() && is_permitted() || is_emulated()))
     }
 
     /// Whether the unit's instructions are done for it: in tests alone, where they ask for it.
     fn is_emulated() -> bool {
         #[cfg(test)]
-        return super::super::cpu::asked() == Some(super::super::cpu::Level::Amx) && super::emulated::begin();
+        return crate::kernels::cpu::asked() == Some(crate::kernels::cpu::Level::Amx)
+            && super::emulated::begin();
         #[cfg(not(test))]
         false
     }
@@ -151,10 +124,7 @@ mod unit {
             Some(Self { here: PhantomData })
         }
 
-        /// Sums the products of `first`, then of `second`, and writes them to `dst`, 32 rows of 32 values that start
-        /// `stride` values apart; of `n_rows` rows up to 16 the lower half is left as the start of the sum is.
-        /// `onto`: what is there is added to. Meanwhile a quarter as many lines as `rhs` has are called for, eight with each
-        /// step: the first at `ahead`, and how many bytes they are apart; nothing need be there.
+        /// As [`super::super::Unit::multiply`]. Of `n_rows` rows up to 16 the lower half is left as the start of the sum is.
         ///
         /// # Panics
         /// When `dst` is too short: a fault of the caller.

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use super::SIDE;
+use crate::kernels::bfloat16::SIDE;
 
 /// Bytes of a tile's row.
 const ROW: usize = 64;
