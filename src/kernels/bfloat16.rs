@@ -22,10 +22,12 @@ pub(super) struct Steps<'a> {
     pub(super) lhs: &'a [Line],
     /// For each step a tile, its values in pairs of rows, then the one to its right.
     pub(super) rhs: &'a [Line],
+    /// Whether the second half of each step's values is nought, so that nobody need look at it.
+    pub(super) half: bool,
 }
 
 impl Steps<'_> {
-    pub(super) const NONE: Self = Self { lhs: &[], rhs: &[] };
+    pub(super) const NONE: Self = Self { lhs: &[], rhs: &[], half: false };
 
     fn len(&self) -> usize {
         self.lhs.len().min(self.rhs.len()) / STEP
@@ -69,7 +71,7 @@ impl Unit {
     }
 
     /// Sums the products of `first`, then of `second`, and writes them to `dst`, 32 rows of 32 values that start
-    /// `stride` values apart; rows beyond `n_rows` hold anything. `onto`: what is there is added to. Meanwhile a quarter as
+    /// `stride` values apart; rows and columns beyond those asked for hold anything. `onto`: what is there is added to. Meanwhile a quarter as
     /// many lines as `rhs` has are called for, eight with each step: the first at `ahead`, and how many bytes one step is
     /// from the next; nothing need be there.
     ///
@@ -80,12 +82,12 @@ impl Unit {
         &self,
         steps: [Steps; 2],
         to: (&mut [f32], usize, bool),
-        rows: (usize, (*const Line, usize)),
+        size: ((usize, usize), (*const Line, usize)),
     ) {
         match self {
-            Self::Matrix(session) => session.multiply(steps, to, rows),
+            Self::Matrix(session) => session.multiply(steps, to, size),
             #[cfg(target_arch = "x86_64")]
-            Self::Vectors(ready) => ready.multiply(steps, to, rows),
+            Self::Vectors(ready) => ready.multiply(steps, to, size),
         }
     }
 }

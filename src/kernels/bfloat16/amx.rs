@@ -30,7 +30,7 @@ mod unit {
             &self,
             _: [Steps; 2],
             _: (&mut [f32], usize, bool),
-            _: (usize, (*const Line, usize)),
+            _: ((usize, usize), (*const Line, usize)),
         ) {
             match *self {}
         }
@@ -124,7 +124,7 @@ mod unit {
             Some(Self { here: PhantomData })
         }
 
-        /// As [`super::super::Unit::multiply`]. Of `n_rows` rows up to 16 the lower half is left as the start of the sum is.
+        /// As [`super::super::Unit::multiply`]. Of up to 16 rows the lower half is left as the start of the sum is.
         ///
         /// # Panics
         /// When `dst` is too short: a fault of the caller.
@@ -134,7 +134,7 @@ mod unit {
             &self,
             [first, second]: [Steps; 2],
             (dst, stride, onto): (&mut [f32], usize, bool),
-            (n_rows, ahead): (usize, (*const Line, usize)),
+            ((n_rows, _), ahead): ((usize, usize), (*const Line, usize)),
         ) {
             assert!(stride >= 2 * SIDE && dst.len() >= (2 * SIDE - 1) * stride + 2 * SIDE);
             let dst = dst.as_mut_ptr();

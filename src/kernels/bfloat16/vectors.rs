@@ -13,33 +13,17 @@ use super::{Line, SIDE, STEP, Steps};
 /// Rows whose sums are in registers at one time.
 const ROWS: usize = 8;
 
-/// Multiplies a pair of a row by 32 pairs and adds the products to two sums.
+/// Multiplies a pair of a row by 16 pairs, twice or once, and adds the products to sums.
 macro_rules! row {
-    ($pair:literal, $row:literal, $with:literal, $a:literal, $b:literal) => {
-        concat!(
-            "vpbroadcastd zmm",
-            $with,
-            ", [{a} + 64 * ",
-            $row,
-            " + 4 * ",
-            $pair,
-            "]\n",
-            "vdpbf16ps zmm",
-            $a,
-            ", zmm",
-            $with,
-            ", zmm16\n",
-            "vdpbf16ps zmm",
-            $b,
-            ", zmm",
-            $with,
-            ", zmm17\n",
-        )
-    };
+    ($pair:literal, $row:literal, $with:literal, $a:literal $(, $b:literal)?) => { concat!(
+        "vpbroadcastd zmm", $with, ", [{a} + 64 * ", $row, " + 4 * ", $pair, "]\n",
+        "vdpbf16ps zmm", $a, ", zmm", $with, ", zmm16\n",
+        $("vdpbf16ps zmm", $b, ", zmm", $with, ", zmm17\n",)?
+    ) };
 }
 
-/// Takes the same pair of eight rows.
-macro_rules! pair {
+/// Takes the same pair of eight rows, for two tiles beside each other.
+macro_rules! wide {
     ($pair:literal) => {
         concat!(
             "vmovaps zmm16, [{b} + 64 * ",
@@ -56,6 +40,25 @@ macro_rules! pair {
             row!($pair, 5, 19, 10, 11),
             row!($pair, 6, 20, 12, 13),
             row!($pair, 7, 21, 14, 15),
+        )
+    };
+}
+
+/// The same for one tile.
+macro_rules! narrow {
+    ($pair:literal) => {
+        concat!(
+            "vmovaps zmm16, [{b} + 64 * ",
+            $pair,
+            "]\n",
+            row!($pair, 0, 18, 0),
+            row!($pair, 1, 19, 2),
+            row!($pair, 2, 20, 4),
+            row!($pair, 3, 21, 6),
+            row!($pair, 4, 18, 8),
+            row!($pair, 5, 19, 10),
+            row!($pair, 6, 20, 12),
+            row!($pair, 7, 21, 14),
         )
     };
 }
@@ -88,11 +91,11 @@ impl Ready {
         &self,
         steps: [Steps; 2],
         (dst, stride, onto): (&mut [f32], usize, bool),
-        rows: (usize, (*const Line, usize)),
+        size: ((usize, usize), (*const Line, usize)),
     ) {
         assert!(stride >= 2 * SIDE && dst.len() >= (2 * SIDE - 1) * stride + 2 * SIDE);
         // SAFETY: `self` says that the vectors are there, and `dst` is long enough.
-        unsafe { multiply(steps, (dst, stride, onto), rows) }
+        unsafe { multiply(steps, (dst, stride, onto), size) }
     }
 }
 
@@ -104,7 +107,7 @@ impl Ready {
 unsafe fn multiply(
     [first, second]: [Steps; 2],
     (dst, stride, onto): (&mut [f32], usize, bool),
-    (n_rows, ahead): (usize, (*const Line, usize)),
+    ((n_rows, n_columns), ahead): ((usize, usize), (*const Line, usize)),
 ) {
     for (i, row) in (0..n_rows.min(2 * SIDE)).step_by(ROWS).enumerate() {
         let at = |i: usize| (row + i / 2) * stride + i % 2 * SIDE;
@@ -121,8 +124,13 @@ unsafe fn multiply(
         let ahead = (ahead.0.wrapping_add(2 * i), ahead.1);
         // SAFETY: the condition of this function.
         unsafe {
-            add(first, row, &mut sums, ahead);
-            add(second, row, &mut sums, (ahead.0, 0));
+            if n_columns > SIDE {
+                add(first, row, &mut sums, ahead);
+                add(second, row, &mut sums, (ahead.0, 0));
+            } else {
+                add_narrow(first, row, &mut sums, ahead);
+                add_narrow(second, row, &mut sums, (ahead.0, 0));
+            }
         }
         for (i, sum) in sums.into_iter().enumerate() {
             // SAFETY: as above.
@@ -132,10 +140,12 @@ unsafe fn multiply(
 }
 
 /// Adds the products of eight rows from `row` on.
+macro_rules! adds {
+    ($name:ident, $pair:ident) => {
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[inline]
 // SAFETY: as above.
-unsafe fn add(steps: Steps, row: usize, sums: &mut [__m512; 2 * ROWS], ahead: (*const Line, usize)) {
+unsafe fn $name(steps: Steps, row: usize, sums: &mut [__m512; 2 * ROWS], ahead: (*const Line, usize)) {
     let [a0, b0, a1, b1, a2, b2, a3, b3, a4, b4, a5, b5, a6, b6, a7, b7] = sums;
     // SAFETY: with each step it reads eight lines of `lhs` from `row` on, which is 24 at most, and 32 lines of `rhs`, of which
     // both hold 32 for each step; they are aligned to 64 bytes. A prefetch reads nothing; any address will do.
@@ -145,8 +155,11 @@ unsafe fn add(steps: Steps, row: usize, sums: &mut [__m512; 2 * ROWS], ahead: (*
             "jz 3f",
             "2:",
             "prefetcht1 [{p}]", "prefetcht1 [{p} + 64]",
-            pair!(0), pair!(1), pair!(2), pair!(3), pair!(4), pair!(5), pair!(6), pair!(7),
-            pair!(8), pair!(9), pair!(10), pair!(11), pair!(12), pair!(13), pair!(14), pair!(15),
+            $pair!(0), $pair!(1), $pair!(2), $pair!(3), $pair!(4), $pair!(5), $pair!(6), $pair!(7),
+            "test {h}, {h}",
+            "jnz 4f",
+            $pair!(8), $pair!(9), $pair!(10), $pair!(11), $pair!(12), $pair!(13), $pair!(14), $pair!(15),
+            "4:",
             "add {a}, {step}",
             "add {b}, {step}",
             "add {p}, {q}",
@@ -155,7 +168,7 @@ unsafe fn add(steps: Steps, row: usize, sums: &mut [__m512; 2 * ROWS], ahead: (*
             "3:",
             step = const STEP * size_of::<Line>(),
             a = inout(reg) steps.lhs.as_ptr().wrapping_add(row) => _, b = inout(reg) steps.rhs.as_ptr() => _,
-            p = inout(reg) ahead.0 => _, q = in(reg) ahead.1, n = inout(reg) steps.len() => _,
+            p = inout(reg) ahead.0 => _, q = in(reg) ahead.1, h = in(reg) usize::from(steps.half), n = inout(reg) steps.len() => _,
             inout("zmm0") *a0, inout("zmm1") *b0, inout("zmm2") *a1, inout("zmm3") *b1, inout("zmm4") *a2,
             inout("zmm5") *b2, inout("zmm6") *a3, inout("zmm7") *b3, inout("zmm8") *a4, inout("zmm9") *b4,
             inout("zmm10") *a5, inout("zmm11") *b5, inout("zmm12") *a6, inout("zmm13") *b6, inout("zmm14") *a7,
@@ -165,3 +178,8 @@ unsafe fn add(steps: Steps, row: usize, sums: &mut [__m512; 2 * ROWS], ahead: (*
         );
     }
 }
+    };
+}
+
+adds!(add, wide);
+adds!(add_narrow, narrow);

@@ -216,7 +216,7 @@ fn multiply_rounded(
             for (pair, row) in (0..n).step_by(2 * SIDE).enumerate() {
                 let rows = (2 * SIDE).min(n - row);
                 let steps = [
-                    Steps { lhs: lhs.pair(pair, from..to), rhs: right },
+                    Steps { lhs: lhs.pair(pair, from..to), rhs: right, half: depth.len() <= SIDE },
                     extra.map_or(Steps::NONE, |(extra, rhs)| extra.steps(pair, rhs)),
                 ];
                 // What the same part of the next panel is made of, a quarter of each step with each pair.
@@ -224,10 +224,10 @@ fn multiply_rounded(
                 let ahead = (next.wrapping_add(quarter), apart);
                 let dst = &mut dst[row * stride + column..];
                 if columns == PANEL && rows == 2 * SIDE {
-                    unit.multiply(steps, (dst, stride, adds), (rows, ahead));
+                    unit.multiply(steps, (dst, stride, adds), ((rows, columns), ahead));
                     continue;
                 }
-                unit.multiply(steps, (&mut edge, PANEL, false), (rows, ahead));
+                unit.multiply(steps, (&mut edge, PANEL, false), ((rows, columns), ahead));
                 for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
                     for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
                         *dst = if adds { *dst + sum } else { sum };
@@ -266,7 +266,8 @@ impl<'a> Extra<'a> {
     }
 
     fn steps<'b>(&'b self, pair: usize, rhs: &'b [Line]) -> Steps<'b> {
-        Steps { lhs: &self.lhs[pair * rhs.len()..][..rhs.len()], rhs }
+        let half = self.matrix.depth <= SIDE;
+        Steps { lhs: &self.lhs[pair * rhs.len()..][..rhs.len()], rhs, half }
     }
 }
 
