@@ -7,6 +7,8 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 
+#[cfg(target_arch = "x86_64")]
+use super::cpu::asked;
 use super::cpu::{Level, level};
 use super::turn::Line;
 
@@ -17,6 +19,7 @@ pub(super) const STEP: usize = 2 * SIDE;
 
 /// Products of two tiles above each other by two beside each other, summed over steps.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) struct Steps<'a> {
     /// For each step a tile, then the one below it.
     pub(super) lhs: &'a [Line],
@@ -29,12 +32,14 @@ pub(super) struct Steps<'a> {
 impl Steps<'_> {
     pub(super) const NONE: Self = Self { lhs: &[], rhs: &[], half: false };
 
+    #[cfg(target_arch = "x86_64")]
     fn len(&self) -> usize {
         self.lhs.len().min(self.rhs.len()) / STEP
     }
 }
 
 /// Whether there are vectors that round numbers to bfloat16.
+#[cfg(any(test, target_arch = "x86_64"))]
 pub(super) fn can_round() -> bool {
     #[cfg(target_arch = "x86_64")]
     return vectors::are_there();
@@ -42,13 +47,14 @@ pub(super) fn can_round() -> bool {
     false
 }
 
-/// The level that products of bfloat16 are formed at here, where they are the fastest there are.
+/// The level that products of bfloat16 are formed at here, where they are the fastest there are or asked for.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn best_level() -> Option<Level> {
-    #[cfg(target_arch = "x86_64")]
-    if !amx::is_available() {
-        return vectors::are_fast().then_some(Level::Bf16);
+    if amx::is_available() {
+        return Some(Level::Amx);
     }
-    amx::is_available().then_some(Level::Amx)
+    let wanted = vectors::are_fast() || vectors::are_there() && asked() == Some(Level::Bf16);
+    wanted.then_some(Level::Bf16)
 }
 
 /// What forms products, made ready on this thread until it is dropped. It does not nest.

@@ -24,14 +24,17 @@ fn is_slow() -> bool {
     level() < Level::Avx512
 }
 
+fn most_rows() -> usize {
+    if level().is_bfloat16() { MORE_ROWS } else { ROWS }
+}
+
 /// Consecutive blocks of `n` rows, all but the last whole tiles. Where products are fast, as many for each thread and of
 /// nearly the same size: each reads the weights anew. Where they are slow, smaller and smaller ones towards the end, so
 /// that no thread waits long for one that is slower (Polychronopoulos and Kuck 1987, "guided self-scheduling").
 fn row_blocks(n: usize) -> Vec<Range<usize>> {
     let tile = if level().is_bfloat16() { STEP } else { tile_rows() };
     let n_threads = rayon::current_num_threads().max(1);
-    let whole = if level().is_bfloat16() { MORE_ROWS } else { ROWS };
-    let mut left = n.div_ceil(whole).next_multiple_of(n_threads);
+    let mut left = n.div_ceil(most_rows()).next_multiple_of(n_threads);
     let (mut all, mut start) = (Vec::new(), 0);
     while start < n {
         let rest = n - start;
@@ -60,7 +63,7 @@ pub(super) fn each_block<const N: usize>(
     cut(n, buffers).into_iter().par_bridge().for_each(f);
 }
 
-/// The same, with room for rows to be rounded in.
+/// [`each_block`], with room for rows to be rounded in.
 pub(super) fn each_rounded_block<const N: usize, const M: usize>(
     n: usize,
     buffers: [(&mut [f32], usize); N],
@@ -76,7 +79,7 @@ pub(super) fn each_rounded_block<const N: usize, const M: usize>(
     blocks.par_bridge().for_each(|(block, (_, rooms))| f(block, rooms));
 }
 
-/// The same, as long as none fails.
+/// [`each_block`], as long as none fails.
 pub(super) fn try_each_block<const N: usize>(
     n: usize,
     buffers: [(&mut [f32], usize); N],
@@ -128,7 +131,10 @@ mod tests {
             let all = row_blocks(n);
             assert_eq!(all.iter().map(Range::len).sum::<usize>(), n);
             assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start), "{n}: {all:?}");
-            assert!(all.iter().all(|rows| !rows.is_empty() && rows.len() < MORE_ROWS + STEP), "{n}: {all:?}");
+            assert!(
+                all.iter().all(|rows| !rows.is_empty() && rows.len() < most_rows() + STEP),
+                "{n}: {all:?}"
+            );
             let (tile, n_threads) = (STEP.max(tile_rows()), rayon::current_num_threads());
             let largest_after = |i: usize| all[i..].iter().map(Range::len).max().unwrap_or(0);
             for (i, rows) in all.iter().enumerate() {
@@ -136,7 +142,10 @@ mod tests {
             }
             if !is_slow() {
                 // As many for each thread, of nearly the same size.
-                assert!(all.len().is_multiple_of(n_threads) || n < 2 * MORE_ROWS * n_threads, "{n}: {all:?}");
+                assert!(
+                    all.len().is_multiple_of(n_threads) || n < 2 * most_rows() * n_threads,
+                    "{n}: {all:?}"
+                );
                 assert!(all.len() < 2 || largest_after(0) <= all[all.len() - 2].len() + tile, "{n}: {all:?}");
                 continue;
             }

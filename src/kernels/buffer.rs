@@ -36,12 +36,15 @@ impl<T> Shelf<T> {
         found
     }
 
-    fn put(&mut self, values: Vec<T>) {
+    /// Hands back what there is no room for.
+    fn put(&mut self, values: Vec<T>) -> Option<Vec<T>> {
         let n_bytes = values.capacity() * size_of::<T>();
-        if self.n_bytes + n_bytes <= KEPT {
-            self.n_bytes += n_bytes;
-            self.by_room.entry(values.capacity()).or_default().push(values);
+        if self.n_bytes + n_bytes > KEPT {
+            return Some(values);
         }
+        self.n_bytes += n_bytes;
+        self.by_room.entry(values.capacity()).or_default().push(values);
+        None
     }
 }
 
@@ -112,7 +115,9 @@ impl<T: Shelved> Drop for Buffer<T> {
     fn drop(&mut self) {
         if self.values.capacity() > 0 {
             let values = std::mem::take(&mut self.values);
-            T::shelf().lock().unwrap_or_else(PoisonError::into_inner).put(values);
+            let left_over = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).put(values);
+            // Given back to the system while nobody waits for the shelf.
+            drop(left_over);
         }
     }
 }
@@ -141,6 +146,23 @@ pub fn release_buffers() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shelf_gives_the_smallest_that_is_large_enough_and_keeps_no_more_than_it_may() {
+        let mut shelf = Shelf::<f32>::EMPTY;
+        for room in [90_000, 10_000, 12_000, 10_000] {
+            assert!(shelf.put(Vec::with_capacity(room)).is_none());
+        }
+        let mut room = |len| shelf.take(len).map(|values| values.capacity());
+        assert_eq!(
+            [room(11_000), room(9_000), room(9_000), room(9_000)],
+            [Some(12_000), Some(10_000), Some(10_000), None]
+        );
+        assert_eq!(room(80_000), Some(90_000));
+        assert_eq!(shelf.n_bytes, 0);
+        shelf.n_bytes = KEPT - 100;
+        assert!(shelf.put(Vec::with_capacity(26)).is_some() && shelf.put(Vec::with_capacity(25)).is_none());
+    }
 
     #[test]
     fn a_buffer_has_the_length_asked_for_whatever_it_was_before() {

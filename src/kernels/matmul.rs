@@ -11,7 +11,7 @@ use super::blocks::each_block;
 use super::cpu::level;
 use super::packed::{Onto, Tiles};
 
-/// Rows below which rounding the other side costs more than the matrix unit saves.
+/// Rows below which rounding the other side costs more than bfloat16 saves.
 const FEW_ROWS: usize = 8;
 /// Multiplications of which the same is true.
 const LITTLE: usize = 1 << 14;
@@ -186,7 +186,7 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// On the matrix unit: both sides are rounded to bfloat16.
+    /// In bfloat16: both sides are rounded.
     fn run_in_tiles(self, dst: &mut [f32], dst_stride: usize, keep: Option<f32>) {
         let onto = if keep.is_some() { Onto::Sum } else { Onto::Nothing };
         let rhs = Tiles::scaled(self.rhs, self.scale);
@@ -208,7 +208,7 @@ pub(super) struct Repeated<'a> {
 
 impl<'a> Repeated<'a> {
     pub(super) fn new(matrix: View<'a>, scale: f32) -> Self {
-        let tiles = (level().is_bfloat16()).then(|| Tiles::scaled(matrix, scale));
+        let tiles = level().is_bfloat16().then(|| Tiles::scaled(matrix, scale));
         Self { matrix, scale, tiles }
     }
 

@@ -34,7 +34,7 @@ pub(super) enum Packed {
     Panels(Panels),
     /// In whole numbers of 13 bits, for AVX2 and for AVX-512 with VNNI.
     Shorts(Shorts),
-    /// In bfloat16, for a matrix unit.
+    /// In bfloat16, for a matrix unit or for vectors.
     Tiles(Tiles),
 }
 

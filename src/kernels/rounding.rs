@@ -379,7 +379,7 @@ mod tests {
         }
         let (rows, columns) = (View::new(&values, n, m), View::new(&turned, m, n).t());
         let lhs = [rows, columns].map(|view| {
-            let mut lines = vec![Line::ZERO; lhs_len(n, m)];
+            let mut lines = vec![Line([0x7FC0; 32]); lhs_len(n, m)];
             round_lhs(view, &mut lines);
             lines
         });
@@ -388,6 +388,10 @@ mod tests {
             for lines in &lhs {
                 assert_eq!(lines[line].0[k % DEPTH], rounded(values[i * m + k]), "left {i} {k}");
             }
+        }
+        for (i, k) in (n..n.next_multiple_of(STEP)).flat_map(|i| (0..m).map(move |k| (i, k))) {
+            let line = (i / 32 * m.div_ceil(DEPTH) + k / DEPTH) * STEP + i % 32;
+            assert!(lhs.iter().all(|lines| lines[line].0 == [0; 32]), "rows beyond the last are nought");
         }
         let rhs = [rows, columns].map(|view| {
             let mut lines = vec![Line([7; 32]); n.div_ceil(DEPTH) * STEP];

@@ -7,7 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::cpu::{Level, level};
 
-/// Two rows of 16 columns, the values of a column beside each other; on the left of a matrix unit, 32 values of a row.
+/// Two rows of 16 columns, the values of a column beside each other; on the left of a product of bfloat16, 32 values of a row.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u16; 32]);

@@ -8,13 +8,16 @@
 #[allow(unsafe_code)]
 mod emulated;
 
-pub(super) use unit::{Session, is_available};
+pub(super) use unit::Session;
+#[cfg(target_arch = "x86_64")]
+pub(super) use unit::is_available;
 
 /// Elsewhere there is no such unit.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod unit {
     use crate::kernels::bfloat16::{Line, Steps};
 
+    #[cfg(target_arch = "x86_64")]
     pub(in crate::kernels) fn is_available() -> bool {
         false
     }

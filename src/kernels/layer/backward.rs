@@ -15,6 +15,7 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::mlp;
 use crate::kernels::packed::{Rows, can_begin, room};
+use crate::kernels::rounding::lhs_len;
 use crate::kernels::turn::Line;
 
 impl FusedLayer {
@@ -134,8 +135,7 @@ fn part<'a>(
         return Rows::new(d_gate_up, 2 * inner);
     }
     let (mut joined, mut gradient) = (Buffer::new(STEP * inner), Buffer::new(2 * STEP * inner));
-    let lines = |room: &[Line]| STEP * room.len() / n.next_multiple_of(STEP);
-    let (x_lines, d_lines) = (lines(x_room), lines(d_room));
+    let (x_lines, d_lines) = (lhs_len(STEP, inner), lhs_len(STEP, 2 * inner));
     let rooms = x_room.chunks_exact_mut(x_lines).zip(d_room.chunks_exact_mut(d_lines));
     for (from, (x_room, d_room)) in (0..n).step_by(STEP).zip(rooms) {
         let rows = from..(from + STEP).min(n);

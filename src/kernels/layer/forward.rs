@@ -22,7 +22,7 @@ pub(super) struct Kept {
     pub(super) log_sums: LogSums,
     /// The rows between attention and MLP (n, hidden).
     pub(super) middle: Buffer,
-    /// (n, 2 · intermediate), as [`mlp::keep`] keeps it.
+    /// (n, 2 · intermediate), as [`mlp::join_and_keep`] keeps it.
     pub(super) gate_up: Buffer,
     /// `s x Aᵀ` of each stack (n, its width).
     pub(super) thin: [Buffer; 4],

@@ -12,9 +12,9 @@ use crate::kernels::turn::Line;
 /// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Rows<'a> {
-    pub(in crate::kernels) values: &'a [f32],
-    pub(in crate::kernels) stride: usize,
-    /// The same, rounded for a matrix unit: where several products take them.
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
+    /// The same in bfloat16, where several products take them.
     pub(super) rounded: Option<Rounded<'a>>,
 }
 

@@ -1,6 +1,6 @@
-//! How is a matrix kept in bfloat16, for a matrix unit?
+//! How is a matrix kept in bfloat16?
 //!
-//! In panels of two tiles beside each other, as the unit wants them. Sums are float32; the left-hand rows are rounded
+//! In panels of two tiles beside each other, as a matrix unit wants them, and vectors take them too. Sums are float32; the left-hand rows are rounded
 //! on the way.
 
 use std::ops::Range;
@@ -190,6 +190,7 @@ impl<'a> Right<'a> {
         (next, len * size_of::<Line>())
     }
 }
+
 /// Forms a product of `n` rows and of some columns and as many rows as these are deep, on this thread.
 fn multiply_rounded(
     lhs: Rounded,
@@ -198,7 +199,7 @@ fn multiply_rounded(
     (dst, stride): (&mut [f32], usize),
     (onto, added): (Onto, &[Extra]),
 ) {
-    let Some(unit) = Unit::begin() else { return };
+    let Some(unit) = Unit::begin() else { unreachable!("tiles were packed where nothing multiplies them") };
     let (first, n_steps) = (depth.start / DEPTH, depth.len().div_ceil(DEPTH));
     let part = n_steps.div_ceil(n_steps.div_ceil(STEPS).max(1)).max(1);
     let mut edge = [0.0; 2 * SIDE * PANEL];
@@ -227,11 +228,15 @@ fn multiply_rounded(
                     unit.multiply(steps, (dst, stride, adds), ((rows, columns), ahead));
                     continue;
                 }
-                unit.multiply(steps, (&mut edge, PANEL, false), ((rows, columns), ahead));
-                for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
-                    for (dst, &sum) in dst[..columns].iter_mut().zip(sums) {
-                        *dst = if adds { *dst + sum } else { sum };
+                // Sums begin with what is there, as in a full tile: the digits of a row do not depend on the others.
+                if adds {
+                    for (dst, sums) in dst.chunks(stride).zip(edge.chunks_exact_mut(PANEL)).take(rows) {
+                        sums[..columns].copy_from_slice(&dst[..columns]);
                     }
+                }
+                unit.multiply(steps, (&mut edge, PANEL, adds), ((rows, columns), ahead));
+                for (dst, sums) in dst.chunks_mut(stride).zip(edge.chunks_exact(PANEL)).take(rows) {
+                    dst[..columns].copy_from_slice(&sums[..columns]);
                 }
             }
         }
