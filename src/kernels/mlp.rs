@@ -42,10 +42,10 @@ impl CustomOp1 for SwiGlu {
         with_values(gate_up, |gate_up| {
             with_values(dy, |dy| {
                 let inputs = gate_up.par_chunks(2 * inner).zip(dy.par_chunks(inner));
-                gradient
-                    .par_chunks_mut(2 * inner)
-                    .zip(inputs)
-                    .for_each(|(gradient, (row, dy))| part_rows(row, dy, inner, gradient));
+                gradient.par_chunks_mut(2 * inner).zip(inputs).for_each(|(gradient, (row, dy))| {
+                    let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
+                    backward_row((gate, up, dy), &mut Buffer::new(inner), (d_gate, d_up));
+                });
                 Ok(())
             })
         })?;
@@ -118,16 +118,7 @@ pub(super) fn join_and_part(
             kept
         };
         let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
-        both_rows((gate, up, dy), y, (d_gate, d_up));
-    }
-}
-
-/// Its gradient, on this thread.
-fn part_rows(gate_up: &[f32], dy: &[f32], inner: usize, gradient: &mut [f32]) {
-    let inputs = gate_up.chunks_exact(2 * inner).zip(dy.chunks_exact(inner));
-    for (gradient, (row, dy)) in gradient.chunks_exact_mut(2 * inner).zip(inputs) {
-        let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
-        backward_row((gate, up, dy), d_gate, d_up);
+        backward_row((gate, up, dy), y, (d_gate, d_up));
     }
 }
 
@@ -141,24 +132,14 @@ fn forward_row<'a>(gate: &'a [f32], up: &'a [f32], y: &'a mut [f32]) -> () {
     }
 }
 
-fn both_rows<'a>(inputs: Inputs<'a>, y: &'a mut [f32], gradient: (&'a mut [f32], &'a mut [f32])) -> () {
+/// Makes the product again, since that is at hand, and gradients.
+fn backward_row<'a>(inputs: Inputs<'a>, y: &'a mut [f32], gradient: (&'a mut [f32], &'a mut [f32])) -> () {
     let (gate, up, dy) = inputs;
     let outputs = y.iter_mut().zip(gradient.0.iter_mut()).zip(gradient.1.iter_mut());
     for (((y, dg), du), ((&g, &u), &dy)) in outputs.zip(gate.iter().zip(up).zip(dy)) {
         let sigmoid = 1.0 / (1.0 + exp(-g));
         let silu = g * sigmoid;
         *y = silu * u;
-        *du = dy * silu;
-        *dg = dy * u * (sigmoid + silu * (1.0 - sigmoid));
-    }
-}
-
-fn backward_row<'a>(inputs: Inputs<'a>, d_gate: &'a mut [f32], d_up: &'a mut [f32]) -> () {
-    let (gate, up, dy) = inputs;
-    let outputs = d_gate.iter_mut().zip(d_up.iter_mut());
-    for ((dg, du), ((&g, &u), &dy)) in outputs.zip(gate.iter().zip(up).zip(dy)) {
-        let sigmoid = 1.0 / (1.0 + exp(-g));
-        let silu = g * sigmoid;
         *du = dy * silu;
         *dg = dy * u * (sigmoid + silu * (1.0 - sigmoid));
     }

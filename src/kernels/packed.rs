@@ -20,7 +20,7 @@ use super::cpu::{Level, level};
 use super::matmul::View;
 use panels::Panels;
 pub(super) use panels::tile_rows;
-pub(super) use rows::{Room, Rows, can_begin, room};
+pub(super) use rows::{Room, Rows, room};
 use shorts::Shorts;
 pub(super) use tiles::{Tiles, multiply_rows};
 

@@ -33,6 +33,11 @@ pub(super) fn lhs_len(n: usize, depth: usize) -> usize {
     n.div_ceil(2 * SIDE) * depth.div_ceil(DEPTH) * STEP
 }
 
+/// Whether rounded rows can be used from a column on: a step begins there.
+pub(super) fn can_begin(column: usize) -> bool {
+    column.is_multiple_of(DEPTH)
+}
+
 /// Rows as tiles, and what is used of each: from a column on.
 #[derive(Clone, Copy)]
 pub(super) struct Rounded<'a> {
@@ -55,9 +60,9 @@ impl<'a> Rounded<'a> {
         Self { lines, n_steps: depth.div_ceil(DEPTH), first: 0 }
     }
 
-    /// From a column on, if a step begins there.
+    /// From a column on, if it [`can_begin`] there.
     pub(super) fn after(self, column: usize) -> Option<Self> {
-        column.is_multiple_of(DEPTH).then_some(Self { first: self.first + column / DEPTH, ..self })
+        can_begin(column).then_some(Self { first: self.first + column / DEPTH, ..self })
     }
 
     /// All lines from the first in use on, and how many two pairs are apart.

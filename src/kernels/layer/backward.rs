@@ -14,8 +14,8 @@ use crate::kernels::blocks::{each_rounded_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::mlp;
-use crate::kernels::packed::{Rows, can_begin, room};
-use crate::kernels::rounding::lhs_len;
+use crate::kernels::packed::{Rows, room};
+use crate::kernels::rounding::{can_begin, lhs_len};
 use crate::kernels::turn::Line;
 
 impl FusedLayer {

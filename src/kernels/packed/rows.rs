@@ -6,7 +6,7 @@ use crate::kernels::bfloat16::STEP;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::cpu::level;
 use crate::kernels::matmul::View;
-use crate::kernels::rounding::{DEPTH, Rounded, lhs_len};
+use crate::kernels::rounding::{Rounded, lhs_len};
 use crate::kernels::turn::Line;
 
 /// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
@@ -40,11 +40,6 @@ impl Room {
     pub(in crate::kernels) fn fill(&mut self, make: impl FnMut(Range<usize>, &mut [f32])) -> Rows<'_> {
         Rows::made((&mut self.plain, &mut self.lines), self.dims, make)
     }
-}
-
-/// Whether rounded rows can be used from a column on.
-pub(in crate::kernels) fn can_begin(column: usize) -> bool {
-    column.is_multiple_of(DEPTH)
 }
 
 impl<'a> Rows<'a> {
