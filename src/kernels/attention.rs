@@ -11,6 +11,7 @@ mod few;
 mod halves;
 mod task;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{D, Result, Tensor, bail};
@@ -156,67 +157,83 @@ pub(super) fn attention_portable(qkv: &Tensor, shape: &AttentionShape) -> Result
     Tensor::cat(&outputs, 0)
 }
 
-/// Rows that are worth handing to another thread.
-const SHARE: usize = 32;
+/// What attention makes of packed rows, before it is put together: for each task a block of rows.
+#[derive(Debug, Default)]
+pub(super) struct Attended {
+    spans: Vec<Span>,
+    /// Outputs of the group (len, group · dim).
+    outputs: Vec<Buffer>,
+    /// The log of the sum of exponentials of each (head of the group, row).
+    log_sums: Vec<Vec<f32>>,
+}
 
-/// Puts blocks (rows, `n`), one for each task, into rows of another width, on all threads: those of the key heads beside each
-/// other, from column `first` on. What a block holds for the common start, before its own rows, is added up there.
-fn scatter(
+impl Attended {
+    /// On all threads.
+    pub(super) fn of(qkv: &[f32], shape: &AttentionShape) -> Self {
+        let spans = shape.tasks();
+        let run = |span: &Span| Task::new(shape, *span, qkv).forward();
+        let (outputs, log_sums) = spans.par_iter().map(run).unzip();
+        Self { spans, outputs, log_sums }
+    }
+
+    /// Puts the outputs of some rows together (rows, heads · dim).
+    pub(super) fn rows(&self, shape: &AttentionShape, rows: Range<usize>, to: &mut [f32]) {
+        let blocks: Vec<&[f32]> = self.outputs.iter().map(|block| &block[..]).collect();
+        let width = shape.group() * shape.head_dim;
+        join((&self.spans, shape.n_kv_heads), (&blocks, width), rows, (to, shape.q_width(), 0));
+    }
+
+    /// The gradient of `qkv` from that of the outputs, on all threads.
+    pub(super) fn backward(&self, qkv: &[f32], d_out: &[f32], shape: &AttentionShape) -> Gradients<'_> {
+        let kept = self.outputs.par_iter().zip(&self.log_sums);
+        let run = |(span, (out, sums)): (&Span, (&Buffer, &Vec<f32>))| {
+            Task::new(shape, *span, qkv).backward(out, d_out, sums)
+        };
+        Gradients { spans: &self.spans, parts: self.spans.par_iter().zip(kept).map(run).collect() }
+    }
+}
+
+/// The gradient of queries, keys and values, before it is put together.
+pub(super) struct Gradients<'a> {
+    spans: &'a [Span],
+    /// Of the group's queries (len, group · dim), of the keys and of the values (visible, dim).
+    parts: Vec<[Buffer; 3]>,
+}
+
+impl Gradients<'_> {
+    /// Puts that of some rows together (rows, width).
+    pub(super) fn rows(&self, shape: &AttentionShape, rows: Range<usize>, to: &mut [f32]) {
+        let (dim, group) = (shape.head_dim, shape.group() * shape.head_dim);
+        let columns = [(group, 0), (dim, shape.key_column(0)), (dim, shape.value_column(0))];
+        for (i, (n, first)) in columns.into_iter().enumerate() {
+            let blocks: Vec<&[f32]> = self.parts.iter().map(|parts| &parts[i][..]).collect();
+            join((self.spans, shape.n_kv_heads), (&blocks, n), rows.clone(), (to, shape.width(), first));
+        }
+    }
+}
+
+/// Puts blocks (rows, `n`), one for each task, into some rows of another width: those of the key heads beside each other,
+/// from column `first` on. What a block holds for the common start, before its own rows, is added up there.
+fn join(
     (spans, n_kv_heads): (&[Span], usize),
     (blocks, n): (&[&[f32]], usize),
-    (rows, width): (&mut [f32], usize),
-    first: usize,
+    rows: Range<usize>,
+    (to, width, first): (&mut [f32], usize, usize),
 ) {
-    let column = |span: &Span| first + span.kv_head * n;
-    let n_shared = spans.last().map_or(0, |span| span.n_before);
-    let mut first_of_row = vec![0; rows.len() / width];
-    for (i, span) in spans.iter().enumerate().step_by(n_kv_heads) {
-        first_of_row[span.start..span.start + span.len].fill(i);
-    }
-    let put = |(r, (row, &first)): (usize, (&mut [f32], &usize))| {
-        for (span, block) in spans[first..first + n_kv_heads].iter().zip(&blocks[first..]) {
-            let (at, own) = (column(span), block.len() / n + r - span.start - span.len);
-            row[at..at + n].copy_from_slice(&block[own * n..(own + 1) * n]);
+    for (spans, blocks) in spans.chunks(n_kv_heads).zip(blocks.chunks(n_kv_heads)) {
+        for (span, block) in spans.iter().zip(blocks) {
+            let column = first + span.kv_head * n;
+            let own = rows.start.max(span.start)..rows.end.min(span.start + span.len);
+            let before = block.len() / n - span.len;
+            for r in own {
+                let to = &mut to[(r - rows.start) * width + column..][..n];
+                to.copy_from_slice(&block[(before + r - span.start) * n..][..n]);
+            }
+            // The common start comes first.
+            for r in rows.start..rows.end.min(before) {
+                let sums = &mut to[(r - rows.start) * width + column..][..n];
+                sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
+            }
         }
-        // The common start comes first.
-        let others = spans.iter().zip(blocks).skip(if r < n_shared { n_kv_heads } else { spans.len() });
-        for (span, block) in others.filter(|(span, block)| block.len() > span.len * n) {
-            let sums = &mut row[column(span)..][..n];
-            sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
-        }
-    };
-    let rows = rows.par_chunks_mut(width).zip(&first_of_row).enumerate();
-    rows.with_min_len(SHARE).for_each(put);
-}
-
-/// For each task, the log of the sum of exponentials of each (head of the group, row).
-pub(super) type LogSums = Vec<Vec<f32>>;
-
-/// The same on all threads, into `out`, with what the backward pass needs.
-pub(super) fn attend(qkv: &[f32], shape: &AttentionShape, out: &mut [f32]) -> LogSums {
-    let tasks = shape.tasks();
-    let run = |span: &Span| Task::new(shape, *span, qkv).forward();
-    let (blocks, log_sums): (Vec<Buffer>, Vec<_>) = tasks.par_iter().map(run).unzip();
-    let group = shape.group() * shape.head_dim;
-    let blocks: Vec<&[f32]> = blocks.iter().map(|block| &block[..]).collect();
-    scatter((&tasks, shape.n_kv_heads), (&blocks, group), (out, shape.q_width()), 0);
-    log_sums
-}
-
-/// The gradient of `qkv`, into `d_qkv`, from that of the outputs.
-pub(super) fn attend_backward(
-    (qkv, out, d_out): (&[f32], &[f32], &[f32]),
-    shape: &AttentionShape,
-    log_sums: &LogSums,
-    d_qkv: &mut [f32],
-) {
-    let tasks = shape.tasks();
-    let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(out, d_out, sums);
-    let gradients: Vec<[Buffer; 3]> = tasks.par_iter().zip(log_sums).map(run).collect();
-    let (dim, width, group) = (shape.head_dim, shape.width(), shape.group() * shape.head_dim);
-    let columns = [(group, 0), (dim, shape.key_column(0)), (dim, shape.value_column(0))];
-    for (i, (n, first)) in columns.into_iter().enumerate() {
-        let blocks: Vec<&[f32]> = gradients.iter().map(|parts| &parts[i][..]).collect();
-        scatter((&tasks, shape.n_kv_heads), (&blocks, n), (d_qkv, width), first);
     }
 }

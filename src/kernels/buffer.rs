@@ -15,35 +15,35 @@ pub(super) trait Shelved: Copy + 'static {
     fn shelf() -> &'static Mutex<Shelf<Self>>;
 }
 
-/// Memory that waits to be used again, by how many values it has room for.
+/// Memory that waits to be used again, by how many values it holds.
 #[derive(Debug)]
 pub(super) struct Shelf<T> {
-    by_room: BTreeMap<usize, Vec<Vec<T>>>,
+    by_len: BTreeMap<usize, Vec<Vec<T>>>,
     n_bytes: usize,
 }
 
 impl<T> Shelf<T> {
-    const EMPTY: Self = Self { by_room: BTreeMap::new(), n_bytes: 0 };
+    const EMPTY: Self = Self { by_len: BTreeMap::new(), n_bytes: 0 };
 
     /// The smallest that is large enough, unless that is much larger.
     fn take(&mut self, len: usize) -> Option<Vec<T>> {
-        let (&room, vectors) = self.by_room.range_mut(len..=2 * len + 4096).next()?;
+        let (&len, vectors) = self.by_len.range_mut(len..=2 * len + 4096).next()?;
         let found = vectors.pop();
         if vectors.is_empty() {
-            self.by_room.remove(&room);
+            self.by_len.remove(&len);
         }
-        self.n_bytes -= room * size_of::<T>();
+        self.n_bytes -= len * size_of::<T>();
         found
     }
 
     /// Hands back what there is no room for.
     fn put(&mut self, values: Vec<T>) -> Option<Vec<T>> {
-        let n_bytes = values.capacity() * size_of::<T>();
+        let n_bytes = size_of_val(&values[..]);
         if self.n_bytes + n_bytes > KEPT {
             return Some(values);
         }
         self.n_bytes += n_bytes;
-        self.by_room.entry(values.capacity()).or_default().push(values);
+        self.by_len.entry(values.len()).or_default().push(values);
         None
     }
 }
@@ -78,20 +78,21 @@ const KEPT: usize = 1 << 30;
 /// Working memory. It holds whatever was left in it.
 #[derive(Debug, Default)]
 pub(super) struct Buffer<T: Shelved = f32> {
+    /// As many as there is room for, so that none need be cleared when it is used again.
     values: Vec<T>,
+    /// Those in use.
+    len: usize,
 }
 
 impl<T: Shelved> Buffer<T> {
     /// The smallest one on the shelf that is large enough, or a new one.
     pub(super) fn new(len: usize) -> Self {
         if len == 0 {
-            return Self { values: Vec::new() };
+            return Self { values: Vec::new(), len };
         }
         let used = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).take(len);
         // New memory comes as nought, and numbers are not touched before they are written.
-        let Some(mut values) = used else { return Self { values: vec![T::ZERO; len] } };
-        values.resize(len, T::ZERO);
-        Self { values }
+        Self { values: used.unwrap_or_else(|| vec![T::ZERO; len]), len }
     }
 
     /// One that holds nought.
@@ -113,7 +114,7 @@ impl Buffer {
 
 impl<T: Shelved> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if self.values.capacity() > 0 {
+        if !self.values.is_empty() {
             let values = std::mem::take(&mut self.values);
             let left_over = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).put(values);
             // Given back to the system while nobody waits for the shelf.
@@ -126,13 +127,13 @@ impl<T: Shelved> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.values
+        &self.values[..self.len]
     }
 }
 
 impl<T: Shelved> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values
+        &mut self.values[..self.len]
     }
 }
 
@@ -150,10 +151,10 @@ mod tests {
     #[test]
     fn a_shelf_gives_the_smallest_that_is_large_enough_and_keeps_no_more_than_it_may() {
         let mut shelf = Shelf::<f32>::EMPTY;
-        for room in [90_000, 10_000, 12_000, 10_000] {
-            assert!(shelf.put(Vec::with_capacity(room)).is_none());
+        for len in [90_000, 10_000, 12_000, 10_000] {
+            assert!(shelf.put(vec![0.0; len]).is_none());
         }
-        let mut room = |len| shelf.take(len).map(|values| values.capacity());
+        let mut room = |len| shelf.take(len).map(|values| values.len());
         assert_eq!(
             [room(11_000), room(9_000), room(9_000), room(9_000)],
             [Some(12_000), Some(10_000), Some(10_000), None]
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!(room(80_000), Some(90_000));
         assert_eq!(shelf.n_bytes, 0);
         shelf.n_bytes = KEPT - 100;
-        assert!(shelf.put(Vec::with_capacity(26)).is_some() && shelf.put(Vec::with_capacity(25)).is_none());
+        assert!(shelf.put(vec![0.0; 26]).is_some() && shelf.put(vec![0.0; 25]).is_none());
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! How are the gate and the up projection joined?
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use pulp::bytemuck;
 use rayon::prelude::*;
 
+use super::bfloat16::STEP;
 use super::blocks::own;
 use super::buffer::Buffer;
 use super::cpu::{is_fast, level, values, with_values};
 use super::elementwise::{exp, vectorised};
 use super::half_floats;
+use super::matmul::View;
 use super::packed::{Room, Rows};
+use super::rounding::{DEPTH, can_begin, lhs_len, round_columns};
+use super::turn::Line;
 
 /// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). The rows (n, 2 · intermediate) hold the gate,
 /// then the way up; the result is (n, intermediate).
@@ -75,57 +81,108 @@ pub fn kept_width(inner: usize) -> usize {
     if level().rounds() { inner } else { 2 * inner }
 }
 
-/// Calls `make` with room for gate and way up of some rows, joins them in `room` (n, `inner`), and keeps them for the
-/// backward pass in `kept` (n, [`kept_width`]).
-pub(super) fn join_and_keep<'a>(
-    kept: &mut [f32],
-    make: impl FnOnce(&mut [f32]),
-    inner: usize,
-    room: &'a mut Room,
-) -> Rows<'a> {
-    if !level().rounds() {
-        make(kept);
-        return room.fill(|rows, joined| join_rows(own(kept, &rows, 2 * inner), inner, joined));
-    }
-    let mut gate_up = Buffer::new(2 * kept.len());
-    make(&mut gate_up);
-    room.fill(|rows, joined| {
-        let kept = kept[rows.start * inner..].chunks_exact_mut(inner);
-        let rows = own(&gate_up, &rows, 2 * inner).chunks_exact(2 * inner);
-        for ((row, joined), kept) in rows.zip(joined.chunks_exact_mut(inner)).zip(kept) {
-            forward_row(&row[..inner], &row[inner..], joined);
-            half_floats::narrow(row, bytemuck::cast_slice_mut(kept));
-        }
-    })
+/// Columns of gate and way up that are made at one time: with the rows of a block they stay in the second cache. Where rows
+/// are not rounded to bfloat16, all.
+fn columns_of(inner: usize) -> impl Iterator<Item = Range<usize>> {
+    const TOGETHER: usize = 6 * DEPTH;
+    let n = if level().is_bfloat16() && can_begin(inner) { TOGETHER } else { inner.max(1) };
+    (0..inner).step_by(n).map(move |start| start..(start + n).min(inner))
 }
 
-/// From rows that were kept and the gradient of what they were joined to: that again, in `joined` (n, `inner`), and
-/// the gradient of gate and way up, in `d_gate_up` (n, 2 · `inner`).
-pub(super) fn join_and_part(
-    (kept, d_joined): (&[f32], &[f32]),
-    inner: usize,
-    (joined, d_gate_up): (&mut [f32], &mut [f32]),
-) {
+/// Calls `make` for columns of gate and way up of `n` rows and room for them, joins them in `room` (n, `inner`), and keeps
+/// them for the backward pass in `kept` (n, [`kept_width`]): some columns after others, of which those of the gate first.
+pub(super) fn join_and_keep<'a>(
+    mut kept: &mut [f32],
+    make: impl Fn(Range<usize>, &mut [f32]),
+    (n, inner): (usize, usize),
+    room: &'a mut Room,
+) -> Rows<'a> {
     let rounds = level().rounds();
-    let mut room = Buffer::new(if rounds { 2 * inner } else { 0 });
-    let inputs = kept.chunks_exact(kept_width(inner)).zip(d_joined.chunks_exact(inner));
-    let outputs = joined.chunks_exact_mut(inner).zip(d_gate_up.chunks_exact_mut(2 * inner));
-    for ((kept, dy), (y, gradient)) in inputs.zip(outputs) {
-        let row = if rounds {
-            half_floats::widen(bytemuck::cast_slice(kept), &mut room);
-            &room[..]
-        } else {
-            kept
-        };
-        let ((gate, up), (d_gate, d_up)) = (row.split_at(inner), gradient.split_at_mut(inner));
-        backward_row((gate, up, dy), y, (d_gate, d_up));
+    for columns in columns_of(inner) {
+        let width = columns.len();
+        let (these, others) = kept.split_at_mut(n * kept_width(width));
+        kept = others;
+        let mut wide = Buffer::new(if rounds { 2 * n * width } else { 0 });
+        let (gate_up, bits) = if rounds { (&mut wide[..], these) } else { (these, &mut [][..]) };
+        let (gate, up) = gate_up.split_at_mut(n * width);
+        make(columns.clone(), gate);
+        make(inner + columns.start..inner + columns.end, up);
+        room.fill_columns(columns, |rows, joined| {
+            forward_row(own(gate, &rows, width), own(up, &rows, width), joined);
+        });
+        if rounds {
+            half_floats::narrow(gate_up, bytemuck::cast_slice_mut(bits));
+        }
     }
+    room.rows()
+}
+
+/// From `n` rows that were kept and the gradient of what they were joined to, which `make` makes for some columns: that
+/// again (n, `inner`), then the gradient of gate and way up (n, 2 · `inner`). Each is written to where rows stand as they
+/// are, or rounded where there is room.
+pub(super) fn join_and_part(
+    mut kept: &[f32],
+    make: impl Fn(Range<usize>, &mut [f32]),
+    (n, inner): (usize, usize),
+    [(joined, joined_room), (d_gate_up, d_room)]: [(&mut [f32], &mut [Line]); 2],
+) {
+    let is_rounded = !joined_room.is_empty();
+    let together = if is_rounded { STEP } else { 1 };
+    for columns in columns_of(inner) {
+        let width = columns.len();
+        let (these, others) = kept.split_at(n * kept_width(width));
+        kept = others;
+        let mut d_joined = Buffer::new(n * width);
+        make(columns.clone(), &mut d_joined);
+        let mut room = Buffer::new(5 * together * width);
+        for from in (0..n).step_by(together) {
+            let rows = from..(from + together).min(n);
+            let (wide, made) = room.split_at_mut(2 * together * width);
+            let (gate, up) = gate_and_up(these, (n, width), &rows, wide);
+            let inputs = (gate, up, own(&d_joined, &rows, width));
+            if !is_rounded {
+                let (d_gate, d_up) = d_gate_up[2 * from * inner..][..2 * inner].split_at_mut(inner);
+                backward_row(inputs, &mut joined[from * inner..][..inner], (d_gate, d_up));
+                continue;
+            }
+            let (joined, gradient) = made.split_at_mut(together * width);
+            let (d_gate, d_up) = gradient.split_at_mut(together * width);
+            backward_row(inputs, joined, (d_gate, d_up));
+            let round = |values: &[f32], room: &mut [Line], (depth, column): (usize, usize)| {
+                let lines = &mut room[lhs_len(from, depth)..];
+                round_columns(View::new(values, rows.len(), width), lines, (depth, column));
+            };
+            round(joined, joined_room, (inner, columns.start));
+            round(d_gate, d_room, (2 * inner, columns.start));
+            round(d_up, d_room, (2 * inner, inner + columns.start));
+        }
+    }
+}
+
+/// Gate and way up of some of `n` rows, of which some columns were kept; made numbers again in `room` where they wait in half
+/// floats.
+fn gate_and_up<'a>(
+    kept: &'a [f32],
+    (n, width): (usize, usize),
+    rows: &Range<usize>,
+    room: &'a mut [f32],
+) -> (&'a [f32], &'a [f32]) {
+    let of_up = n + rows.start..n + rows.end;
+    if !level().rounds() {
+        return (own(kept, rows, width), own(kept, &of_up, width));
+    }
+    let bits: &[u16] = bytemuck::cast_slice(kept);
+    let (gate, up) = room[..2 * rows.len() * width].split_at_mut(rows.len() * width);
+    half_floats::widen(&bits[rows.start * width..rows.end * width], gate);
+    half_floats::widen(&bits[of_up.start * width..of_up.end * width], up);
+    (gate, up)
 }
 
 /// Gate, up and the gradient of their product.
 type Inputs<'a> = (&'a [f32], &'a [f32], &'a [f32]);
 
 vectorised! {
+/// SwiGLU of values, however many rows they are.
 fn forward_row<'a>(gate: &'a [f32], up: &'a [f32], y: &'a mut [f32]) -> () {
     for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
         *y = g / (1.0 + exp(-g)) * u;

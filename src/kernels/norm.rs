@@ -56,9 +56,9 @@ impl RmsNorm {
         forward_block(self, x, y);
     }
 
-    /// Adds the gradient of rows to `dx`, on this thread.
-    pub(super) fn rows_backward(&self, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        backward_block(self, x, dy, dx);
+    /// The gradient of rows and what else there is of it, `others`, to `dx`, on this thread.
+    pub(super) fn rows_backward(&self, x: &[f32], (dy, others): (&[f32], &[f32]), dx: &mut [f32]) {
+        backward_block(self, x, (dy, others), dx);
     }
 
     #[inline(always)]
@@ -82,10 +82,10 @@ impl RmsNorm {
     /// With `u = x / size` and `g = dy · w`: `dx = (g - u · mean(g · u)) / size`.
     fn backward(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
         let block = self.block();
-        let mut dx = vec![0.0; x.len()];
+        let (mut dx, nought) = (vec![0.0; x.len()], vec![0.0; block]);
         let inputs = x.par_chunks(block).zip(dy.par_chunks(block));
         dx.par_chunks_mut(block).zip(inputs).for_each(|(dx, (x, dy))| {
-            backward_block(self, x, dy, dx);
+            backward_block(self, x, (dy, &nought), dx);
         });
         dx
     }
@@ -102,18 +102,24 @@ fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
     }
 }
 
-fn backward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], dy: &'a [f32], dx: &'a mut [f32]) -> () {
+fn backward_block<'a>(
+    norm: &'a RmsNorm,
+    x: &'a [f32],
+    gradients: (&'a [f32], &'a [f32]),
+    dx: &'a mut [f32],
+) -> () {
     let width = norm.weight.len();
-    let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width));
+    let (dy, others) = gradients;
+    let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(others.chunks_exact(width));
     let mut weighed = Buffer::new(width);
-    for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(inputs) {
+    for (dx, ((x, dy), others)) in dx.chunks_exact_mut(width).zip(inputs) {
         let inverse = norm.inverse_size(x);
         for ((g, &dy), &w) in weighed.iter_mut().zip(dy).zip(&*norm.weight) {
             *g = dy * w;
         }
         let mean = dot(&weighed, x) * inverse * inverse / width as f32;
-        for ((dx, &g), &x) in dx.iter_mut().zip(&*weighed).zip(x) {
-            *dx += (g - x * mean) * inverse;
+        for ((dx, &other), (&g, &x)) in dx.iter_mut().zip(others).zip(weighed.iter().zip(x)) {
+            *dx = other + (g - x * mean) * inverse;
         }
     }
 }

@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use super::blocks::each_block;
+use super::buffer::Buffer;
 use super::cpu::{Level, level};
 use super::matmul::View;
 use panels::Panels;
@@ -207,8 +208,30 @@ impl Factor<'_> {
         (dst, stride): (&mut [f32], usize),
         (onto, added): (Onto, &[Added]),
     ) {
-        let (turned, panels) = (self.turned, 0..self.n_panels());
-        self.run(Task { lhs: rows, n, turned, panels, dst, stride, onto, added });
+        self.multiply_columns((rows, n), 0..self.dims().1, (dst, stride), (onto, added));
+    }
+
+    /// The same for some columns, to the first of `dst` on. Where they are not whole panels, nothing must be there yet.
+    pub(super) fn multiply_columns(
+        &self,
+        (rows, n): (Rows, usize),
+        columns: Range<usize>,
+        (dst, stride): (&mut [f32], usize),
+        (onto, added): (Onto, &[Added]),
+    ) {
+        let (own, turned) = (self.matrix.panel_width(), self.turned);
+        let panels = columns.start / own..columns.end.div_ceil(own);
+        let whole = panels.start * own..(panels.end * own).min(self.dims().1);
+        if columns == whole {
+            return self.run(Task { lhs: rows, n, turned, panels, dst, stride, onto, added });
+        }
+        assert_eq!(onto, Onto::Nothing, "columns of whole panels");
+        let mut values = Buffer::new(n * whole.len());
+        self.multiply_columns((rows, n), whole.clone(), (&mut values, whole.len()), (onto, added));
+        for (to, from) in dst.chunks_mut(stride).zip(values.chunks_exact(whole.len())) {
+            let from = &from[columns.start - whole.start..][..columns.len()];
+            to[..columns.len()].copy_from_slice(from);
+        }
     }
 
     /// `lhs` times a part of the matrix, on this thread, written to rows of `dst` that start `stride` values apart or

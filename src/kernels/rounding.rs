@@ -51,7 +51,7 @@ pub(super) struct Rounded<'a> {
 impl<'a> Rounded<'a> {
     /// Rounds rows into `lines`, as many as [`lhs_len`] says.
     pub(super) fn new(from: View, lines: &'a mut [Line]) -> Self {
-        round_lhs(from, lines);
+        round_columns(from, lines, (from.dims().1, 0));
         Self::of(lines, from.dims().1)
     }
 
@@ -83,12 +83,13 @@ pub(super) fn pair_rows(from: &[Line], to: &mut [Line]) {
     unit::pair_rows(from, to);
 }
 
-/// A left-hand matrix as tiles: for each two tiles above each other, step by step. Rows that fill up the last two are
-/// nought.
-fn round_lhs(from: View, lines: &mut [Line]) {
-    let (n, depth) = from.dims();
-    let n_steps = depth.div_ceil(DEPTH);
-    let place = |pair: usize, step: usize| (pair * n_steps + step) * STEP;
+/// Columns of rows of `depth` values as tiles, from a step's beginning on: for each two tiles above each other, step by step.
+/// Rows that fill up the last two are nought.
+pub(super) fn round_columns(from: View, lines: &mut [Line], (depth, column): (usize, usize)) {
+    assert!(can_begin(column), "columns begin with a step");
+    let (n, width) = from.dims();
+    let (all_steps, first, n_steps) = (depth.div_ceil(DEPTH), column / DEPTH, width.div_ceil(DEPTH));
+    let place = |pair: usize, step: usize| (pair * all_steps + first + step) * STEP;
     // The values that stand beside each other are read one after another.
     let (outer, inner) =
         if from.has_rows() { (n.div_ceil(2 * SIDE), n_steps) } else { (n_steps, n.div_ceil(2 * SIDE)) };
@@ -385,7 +386,7 @@ mod tests {
         let (rows, columns) = (View::new(&values, n, m), View::new(&turned, m, n).t());
         let lhs = [rows, columns].map(|view| {
             let mut lines = vec![Line([0x7FC0; 32]); lhs_len(n, m)];
-            round_lhs(view, &mut lines);
+            round_columns(view, &mut lines, (view.dims().1, 0));
             lines
         });
         for (i, k) in (0..n).flat_map(|i| (0..m).map(move |k| (i, k))) {

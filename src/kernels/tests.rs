@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::attention::{attend, attend_cached, attention_portable};
+use super::attention::{Attended, attend_cached, attention_portable};
 use super::layer::{answer_layer_portable, decoder_layers_portable};
 use super::loss::cross_entropy_portable;
 use super::mlp::{swiglu, swiglu_portable};
@@ -148,7 +148,8 @@ fn sharing(n_shared: usize, lengths: &[usize]) -> Arc<AttentionShape> {
 fn attention(qkv: &Tensor, shape: &AttentionShape) -> Vec<Vec<f32>> {
     let width = shape.n_heads * shape.head_dim;
     let mut out = vec![0.0; qkv.dim(0).unwrap() * width];
-    attend(&qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap(), shape, &mut out);
+    let qkv = qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    Attended::of(&qkv, shape).rows(shape, 0..out.len() / width, &mut out);
     out.chunks(width).map(<[f32]>::to_vec).collect()
 }
 

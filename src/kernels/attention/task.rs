@@ -95,7 +95,8 @@ impl<'a> Task<'a> {
         (out, log_sums)
     }
 
-    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim).
+    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim), from the output of
+    /// the group and the gradient of that of all heads (n, heads · dim).
     pub(super) fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Buffer; 3] {
         let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
         let (width, stride, all) = (group * dim, self.shape.q_width(), self.visible(len));
@@ -118,8 +119,9 @@ impl<'a> Task<'a> {
                 let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
                 values.multiply(d_rows, visible, (ds, visible));
                 for i in 0..n {
-                    let (at, row) = (rows + i * stride, i * visible..(i + 1) * visible);
-                    let delta = vector_dot(&out[at..at + dim], &d_out[at..at + dim]);
+                    let row = i * visible..(i + 1) * visible;
+                    let out = &out[(from + i) * width + g * dim..][..dim];
+                    let delta = vector_dot(out, &d_out[rows + i * stride..][..dim]);
                     let sums = (log_sums[g * len + from + i], delta);
                     softmax_backward((&mut p[row.clone()], &mut ds[row]), self.visible(from + i + 1), sums);
                 }

@@ -8,15 +8,12 @@ use super::FusedLayer;
 use super::forward::{Kept, on_all_threads};
 use super::gradient::{Sides, write_gradients};
 use super::stack::{Backward, StackPlan};
-use crate::kernels::attention::attend_backward;
-use crate::kernels::bfloat16::STEP;
 use crate::kernels::blocks::{each_rounded_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::mlp;
 use crate::kernels::packed::{Rows, room};
-use crate::kernels::rounding::{can_begin, lhs_len};
-use crate::kernels::turn::Line;
+use crate::kernels::rounding::can_begin;
 
 impl FusedLayer {
     /// Writes the gradient of what came in to `dx`, unless that is empty, and that of the layer's own LoRA weights to
@@ -42,7 +39,8 @@ impl FusedLayer {
         // rounded, most are kept as that alone.
         let inputs = layer.stacks().map(|s| s.dims().1);
         let mut blocks = self.plans.iter().flat_map(|plan| &plan.blocks);
-        let n_rounded = if blocks.all(|block| can_begin(block.start)) { n } else { 0 };
+        let begin = can_begin(inner) && blocks.all(|block| can_begin(block.start));
+        let n_rounded = if begin { n } else { 0 };
         let rooms = |widths: [usize; 4]| widths.map(|width| room(n_rounded, width));
         let (mut x_rooms, mut d_rooms) = (rooms(inputs), rooms(outputs));
         let [x_qkv, x_output, x_gate_up, x_down] = &mut x_rooms;
@@ -51,10 +49,12 @@ impl FusedLayer {
         let unless_rounded = |width: usize| buffer(if rounds { 0 } else { width });
         let (mut joined, mut d_gate_up) = (unless_rounded(inner), unless_rounded(outputs[2]));
         let (mut h_attn, mut h_ffn) = (unless_rounded(hidden), unless_rounded(hidden));
+        let (mut of_attention, mut d_qkv) = (unless_rounded(attended), unless_rounded(outputs[0]));
         let buffers = [
             (&mut joined[..], inner),
             (&mut d_gate_up[..], outputs[2]),
             (&mut h_ffn[..], hidden),
+            (&mut of_attention[..], attended),
             (&mut d_middle[..], hidden),
             (&mut d_attended[..], attended),
             (&mut u_output[..], widths[1]),
@@ -63,52 +63,58 @@ impl FusedLayer {
         ];
         let rooms = [x_output, x_gate_up, x_down, d_output, d_gate_up_room, d_down].map(|room| &mut room[..]);
         each_rounded_block(n, buffers, rooms, |(rows, buffers), rooms| {
-            let n = rows.len();
-            let [joined, d_gate_up, h, d_middle, d_attended, u_output, u_gate_up, u_down] = buffers;
+            let (n, first) = (rows.len(), rows.start);
+            let [joined, d_gate_up, h, of_attention, d_middle, d_attended, u_output, u_gate_up, u_down] =
+                buffers;
             let [x_output, x_gate_up, x_down, d_output, d_gate_up_room, d_down] = rooms;
             let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
             let middle = own(&kept.middle, &rows, hidden);
             let plain_dy = own(dy, &rows, hidden);
             let dy = Rows::rounded(plain_dy, (n, hidden), d_down);
             down_stack.thin(dy, n, u_down);
-            let mut d_joined = Buffer::new(n * inner);
-            down_stack.rows(dy, u_down, n, &mut d_joined);
-            let into = [(joined, x_down), (d_gate_up, d_gate_up_room)];
-            let d_gate_up = part((gate_up, &d_joined), (n, inner), into);
-            drop(d_joined);
+            let make = |inputs: Range<usize>, to: &mut [f32]| down_stack.inputs((dy, u_down), n, inputs, to);
+            let into = [(joined, x_down), (&mut *d_gate_up, &mut *d_gate_up_room)];
+            mlp::join_and_part(gate_up, make, (n, inner), into);
+            let d_gate_up = Rows::rounded_before(d_gate_up, outputs[2], d_gate_up_room);
             gate_up_stack.thin(d_gate_up, n, u_gate_up);
             let mut dh = Buffer::new(n * hidden);
             gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
             let of_middle =
                 |rows: Range<usize>, h: &mut [f32]| layer.ffn_norm.rows(own(middle, &rows, hidden), h);
             Rows::made((h, x_gate_up), (n, hidden), of_middle);
-            d_middle.copy_from_slice(plain_dy);
-            layer.ffn_norm.rows_backward(middle, &dh, d_middle);
-            Rows::rounded(own(&kept.attended, &rows, attended), (n, attended), x_output);
+            layer.ffn_norm.rows_backward(middle, (&dh, plain_dy), d_middle);
+            Rows::made((of_attention, x_output), (n, attended), |r, to| {
+                kept.attended.rows(&self.shape, first + r.start..first + r.end, to);
+            });
             let d_middle = Rows::rounded(d_middle, (n, hidden), d_output);
             output_stack.thin(d_middle, n, u_output);
             output_stack.rows(d_middle, u_output, n, d_attended);
         });
-        let mut d_qkv = buffer(outputs[0]);
-        attend_backward((&kept.qkv, &kept.attended, &d_attended), &self.shape, &kept.log_sums, &mut d_qkv);
+        let gradients = kept.attended.backward(&kept.qkv, &d_attended, &self.shape);
         let dx_width = if dx.is_empty() { 0 } else { hidden };
-        let buffers = [(dx, dx_width), (&mut h_attn[..], hidden), (&mut u_qkv[..], widths[0])];
+        let buffers = [
+            (dx, dx_width),
+            (&mut h_attn[..], hidden),
+            (&mut d_qkv[..], outputs[0]),
+            (&mut u_qkv[..], widths[0]),
+        ];
         let rooms = [x_qkv, d_qkv_room].map(|room| &mut room[..]);
-        each_rounded_block(n, buffers, rooms, |(rows, [dx, h, u]), [x_qkv, d_qkv_room]| {
-            let n = rows.len();
+        each_rounded_block(n, buffers, rooms, |(rows, [dx, h, d_qkv, u]), [x_qkv, d_qkv_room]| {
+            let (n, first) = (rows.len(), rows.start);
             let x = own(x, &rows, hidden);
             let of_x = |rows: Range<usize>, h: &mut [f32]| layer.attn_norm.rows(own(x, &rows, hidden), h);
             Rows::made((h, x_qkv), (n, hidden), of_x);
-            let d_qkv = Rows::rounded(own(&d_qkv, &rows, outputs[0]), (n, outputs[0]), d_qkv_room);
+            let d_qkv = Rows::made((d_qkv, d_qkv_room), (n, outputs[0]), |r, to| {
+                gradients.rows(&self.shape, first + r.start..first + r.end, to);
+            });
             qkv_stack.thin(d_qkv, n, u);
             if !dx.is_empty() {
                 let mut dh = Buffer::new(n * hidden);
                 qkv_stack.rows(d_qkv, u, n, &mut dh);
-                dx.copy_from_slice(own(&d_middle, &rows, hidden));
-                layer.attn_norm.rows_backward(x, &dh, dx);
+                layer.attn_norm.rows_backward(x, (&dh, own(&d_middle, &rows, hidden)), dx);
             }
         });
-        let x_plain = [&h_attn[..], &kept.attended, &h_ffn, &joined];
+        let x_plain = [&h_attn[..], &of_attention, &h_ffn, &joined];
         let d_plain = [&d_qkv[..], &d_middle, &d_gate_up, dy];
         let of = |i: usize| Sides {
             plan: &self.plans[i],
@@ -120,30 +126,4 @@ impl FusedLayer {
         write_gradients([0, 1, 2, 3].map(of), d_own);
         Ok(())
     }
-}
-
-/// The way through the MLP's middle: from what was kept of `n` rows and the gradient of what they were joined to, that again
-/// (n, `inner`), then the gradient of gate and way up (n, 2 · `inner`), which is returned. Each is written to where rows
-/// stand as they are, or rounded where there is room, a few rows at a time.
-fn part<'a>(
-    (kept, d_joined): (&[f32], &[f32]),
-    (n, inner): (usize, usize),
-    [(joined, x_room), (d_gate_up, d_room)]: [(&'a mut [f32], &'a mut [Line]); 2],
-) -> Rows<'a> {
-    if x_room.is_empty() {
-        mlp::join_and_part((kept, d_joined), inner, (joined, &mut *d_gate_up));
-        return Rows::new(d_gate_up, 2 * inner);
-    }
-    let (mut joined, mut gradient) = (Buffer::new(STEP * inner), Buffer::new(2 * STEP * inner));
-    let (x_lines, d_lines) = (lhs_len(STEP, inner), lhs_len(STEP, 2 * inner));
-    let rooms = x_room.chunks_exact_mut(x_lines).zip(d_room.chunks_exact_mut(d_lines));
-    for (from, (x_room, d_room)) in (0..n).step_by(STEP).zip(rooms) {
-        let rows = from..(from + STEP).min(n);
-        let (joined, gradient) = (&mut joined[..rows.len() * inner], &mut gradient[..2 * rows.len() * inner]);
-        let kept = own(kept, &rows, mlp::kept_width(inner));
-        mlp::join_and_part((kept, own(d_joined, &rows, inner)), inner, (joined, gradient));
-        Rows::rounded(joined, (rows.len(), inner), x_room);
-        Rows::rounded(gradient, (rows.len(), 2 * inner), d_room);
-    }
-    Rows::rounded_before(&[], 2 * inner, d_room)
 }

@@ -1,14 +1,16 @@
 //! How do rows go up through a layer?
 
+use std::ops::Range;
+
 use candle_core::Result;
 
 use super::FusedLayer;
 use super::stack::{Forward, StackPlan};
-use crate::kernels::attention::{LogSums, attend};
+use crate::kernels::attention::Attended;
 use crate::kernels::blocks::{each_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
-use crate::kernels::packed::{Onto, Room, Rows, room};
+use crate::kernels::packed::{Onto, Room};
 
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
@@ -17,9 +19,7 @@ pub(super) struct Kept {
     pub(super) x: Buffer,
     /// Queries, keys and values before rotation (n, width).
     pub(super) qkv: Buffer,
-    /// Attention's outputs (n, heads · dim).
-    pub(super) attended: Buffer,
-    pub(super) log_sums: LogSums,
+    pub(super) attended: Attended,
     /// The rows between attention and MLP (n, hidden).
     pub(super) middle: Buffer,
     /// (n, 2 · intermediate), as [`mlp::join_and_keep`] keeps it.
@@ -41,8 +41,7 @@ impl FusedLayer {
         let mut kept = Kept {
             x,
             qkv: buffer(outputs[0]),
-            attended: buffer(layer.output.dims().1),
-            log_sums: LogSums::new(),
+            attended: Attended::default(),
             middle: buffer(hidden),
             gate_up: buffer(mlp::kept_width(inner)),
             thin: widths.map(buffer),
@@ -56,7 +55,7 @@ impl FusedLayer {
             let h = room.fill(|rows, h| layer.attn_norm.rows(own(x, &rows, hidden), h));
             qkv_stack.rows(h, n, (qkv, Onto::Nothing), thin);
         });
-        kept.log_sums = attend(&kept.qkv, &self.shape, &mut kept.attended);
+        kept.attended = Attended::of(&kept.qkv, &self.shape);
         let buffers = [
             (y, hidden),
             (&mut kept.middle[..], hidden),
@@ -65,18 +64,23 @@ impl FusedLayer {
             (&mut thin_gate_up[..], widths[2]),
             (&mut thin_down[..], widths[3]),
         ];
-        let (attended, width) = (&kept.attended[..], layer.output.dims().1);
+        let (attended, width) = (&kept.attended, layer.output.dims().1);
         each_block(n, buffers, |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
-            let n = rows.len();
+            let (n, first) = (rows.len(), rows.start);
             middle.copy_from_slice(own(x, &rows, hidden));
-            let mut lines = room(n, width);
-            let attended = Rows::rounded(own(attended, &rows, width), (n, width), &mut lines);
+            let mut of_attended = Room::new(n, width);
+            let attended =
+                of_attended.fill(|r, to| attended.rows(&self.shape, first + r.start..first + r.end, to));
             output_stack.rows(attended, n, (middle, Onto::Sum), thin_output);
             let mut of_h = Room::new(n, hidden);
             let h = of_h.fill(|rows, h| layer.ffn_norm.rows(own(middle, &rows, hidden), h));
-            let make = |gate_up: &mut [f32]| gate_up_stack.rows(h, n, (gate_up, Onto::Nothing), thin_gate_up);
+            gate_up_stack.thin(h, n, thin_gate_up);
+            let make = |outputs: Range<usize>, to: &mut [f32]| {
+                let stride = outputs.len();
+                gate_up_stack.outputs((h, thin_gate_up), n, outputs, (to, stride, Onto::Nothing));
+            };
             let mut of_joined = Room::new(n, inner);
-            let joined = mlp::join_and_keep(gate_up, make, inner, &mut of_joined);
+            let joined = mlp::join_and_keep(gate_up, make, (n, inner), &mut of_joined);
             y.copy_from_slice(middle);
             down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
         });

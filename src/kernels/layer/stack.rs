@@ -107,21 +107,38 @@ impl<'a> Forward<'a> {
         Self { base: base.forward(), down, ups: ups.collect(), rank: plan.rank }
     }
 
-    /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `down`.
-    pub(super) fn rows(&self, x: Rows, n: usize, (y, onto): (&mut [f32], Onto), down: &mut [f32]) {
-        let (d_out, width) = (self.base.dims().1, self.ups.len() * self.rank);
+    /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `thin`.
+    pub(super) fn rows(&self, x: Rows, n: usize, (y, onto): (&mut [f32], Onto), thin: &mut [f32]) {
+        self.thin(x, n, thin);
+        let d_out = self.base.dims().1;
+        self.outputs((x, thin), n, 0..d_out, (y, d_out, onto));
+    }
+
+    /// The thin products of `n` rows.
+    pub(super) fn thin(&self, x: Rows, n: usize, thin: &mut [f32]) {
         if let Some(a) = &self.down {
-            a.multiply(x, n, (&mut *down, width), Onto::Nothing);
+            a.multiply(x, n, (thin, self.ups.len() * self.rank), Onto::Nothing);
         }
+    }
+
+    /// Some outputs of `n` rows, from these and their thin products: all, or those of some corrections, or such that they and
+    /// all corrections begin with panels.
+    pub(super) fn outputs(
+        &self,
+        (x, thin): (Rows, &[f32]),
+        n: usize,
+        outputs: Range<usize>,
+        (y, stride, onto): (&mut [f32], usize, Onto),
+    ) {
         let (mut with, mut after) = (Vec::new(), Vec::new());
         for (j, (block, matrix)) in self.ups.iter().enumerate() {
-            let rows = Rows::new(down, width).after(j * self.rank);
+            let rows = Rows::new(thin, self.ups.len() * self.rank).after(j * self.rank);
             let to = if self.base.begins_panel(block.start) { &mut with } else { &mut after };
             to.push(Added { column: block.start, rows, matrix });
         }
-        self.base.as_it_is().multiply_adding(x, n, (y, d_out), (onto, &with));
-        for a in after {
-            a.matrix.multiply(a.rows, n, (&mut y[a.column..], d_out), Onto::Sum);
+        self.base.as_it_is().multiply_columns((x, n), outputs.clone(), (y, stride), (onto, &with));
+        for a in after.into_iter().filter(|a| outputs.contains(&a.column)) {
+            a.matrix.multiply(a.rows, n, (&mut y[a.column - outputs.start..], stride), Onto::Sum);
         }
     }
 }
@@ -154,9 +171,14 @@ impl<'a> Backward<'a> {
 
     /// The gradient of the input of `n` rows, from that of the output and `u`.
     pub(super) fn rows(&self, dy: Rows, u: &[f32], n: usize, dx: &mut [f32]) {
-        let d_in = self.base.dims().1;
+        self.inputs((dy, u), n, 0..self.base.dims().1, dx);
+    }
+
+    /// The same for some of the inputs (n, as many): whole panels.
+    pub(super) fn inputs(&self, (dy, u): (Rows, &[f32]), n: usize, inputs: Range<usize>, dx: &mut [f32]) {
+        let width = inputs.len();
         let added = |a| Added { column: 0, rows: Rows::new(u, self.ups.len() * self.rank), matrix: a };
         let added: Vec<Added> = self.down.iter().map(added).collect();
-        self.base.multiply_adding(dy, n, (dx, d_in), (Onto::Nothing, &added));
+        self.base.multiply_columns((dy, n), inputs, (dx, width), (Onto::Nothing, &added));
     }
 }

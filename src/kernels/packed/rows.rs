@@ -6,7 +6,7 @@ use crate::kernels::bfloat16::STEP;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::cpu::level;
 use crate::kernels::matmul::View;
-use crate::kernels::rounding::{Rounded, lhs_len};
+use crate::kernels::rounding::{Rounded, lhs_len, round_columns};
 use crate::kernels::turn::Line;
 
 /// Rows (n, stride) in a slice, as many as it holds; `stride` may be wider than what is used of each.
@@ -38,7 +38,43 @@ impl Room {
 
     /// Fills it, as [`Rows::made`].
     pub(in crate::kernels) fn fill(&mut self, make: impl FnMut(Range<usize>, &mut [f32])) -> Rows<'_> {
-        Rows::made((&mut self.plain, &mut self.lines), self.dims, make)
+        self.fill_columns(0..self.dims.1, make);
+        self.rows()
+    }
+
+    /// Fills some columns, as [`make_columns`].
+    pub(in crate::kernels) fn fill_columns(
+        &mut self,
+        columns: Range<usize>,
+        make: impl FnMut(Range<usize>, &mut [f32]),
+    ) {
+        make_columns((&mut self.plain, &mut self.lines), self.dims, columns, make);
+    }
+
+    /// The rows, when all columns are filled.
+    pub(in crate::kernels) fn rows(&self) -> Rows<'_> {
+        Rows::rounded_before(&self.plain, self.dims.1, &self.lines)
+    }
+}
+
+/// Calls `make` for rows and room for their values in some columns: for all rows at once, if there is no room for them to be
+/// rounded in, and then for all columns; else for some rows after others, which are rounded while they are in the cache.
+pub(in crate::kernels) fn make_columns(
+    (plain, lines): (&mut [f32], &mut [Line]),
+    (n, depth): (usize, usize),
+    columns: Range<usize>,
+    mut make: impl FnMut(Range<usize>, &mut [f32]),
+) {
+    if lines.is_empty() {
+        assert_eq!(columns, 0..depth, "columns of rows as they are");
+        return make(0..n, plain);
+    }
+    let mut part = Buffer::new(STEP * columns.len());
+    for (from, lines) in (0..n).step_by(STEP).zip(lines.chunks_mut(lhs_len(STEP, depth))) {
+        let rows = from..(from + STEP).min(n);
+        let part = &mut part[..rows.len() * columns.len()];
+        make(rows.clone(), part);
+        round_columns(View::new(part, rows.len(), columns.len()), lines, (depth, columns.start));
     }
 }
 
@@ -58,25 +94,14 @@ impl<'a> Rows<'a> {
         Self { rounded, ..Self::new(values, depth) }
     }
 
-    /// Calls `make` for rows and room for their values: for all at once, if there is no room for them to be rounded in; else
-    /// for some after others, which are rounded while they are in the cache.
+    /// Rows as `make` makes them, rounded if there is room for that, as [`make_columns`].
     pub(in crate::kernels) fn made(
         (plain, lines): (&'a mut [f32], &'a mut [Line]),
         (n, depth): (usize, usize),
-        mut make: impl FnMut(Range<usize>, &mut [f32]),
+        make: impl FnMut(Range<usize>, &mut [f32]),
     ) -> Self {
-        if lines.is_empty() {
-            make(0..n, plain);
-            return Self::new(plain, depth);
-        }
-        let mut part = Buffer::new(STEP * depth);
-        for (from, lines) in (0..n).step_by(STEP).zip(lines.chunks_mut(lhs_len(STEP, depth))) {
-            let rows = from..(from + STEP).min(n);
-            let part = &mut part[..rows.len() * depth];
-            make(rows.clone(), part);
-            Rounded::new(View::new(part, rows.len(), depth), lines);
-        }
-        Self::rounded_before(&[], depth, lines)
+        make_columns((plain, lines), (n, depth), 0..depth, make);
+        Self::rounded_before(plain, depth, lines)
     }
 
     /// Rows that were rounded, block by block, if there was [`room`]; else as they are.
