@@ -25,7 +25,7 @@ use super::norm::{RmsNorm, rms_norm_portable};
 pub(super) use answer::answer_layer_portable;
 pub use answer::{CorrectedRows, RowCorrections, answer_layer};
 use forward::Kept;
-use stack::StackPlan;
+use stack::{Backward, Forward, StackPlan};
 
 /// The frozen weights of a layer of the Llama family.
 #[derive(Debug)]
@@ -196,6 +196,16 @@ impl FusedLayer {
         x.len() / self.layer.qkv.dims().1
     }
 
+    /// Its stacks, ready for the forward pass.
+    fn ready_forward(&self, flat: &[f32]) -> Result<[Forward<'_>; 4]> {
+        Ok(self.stacks()?.map(|(base, plan)| Forward::new(base, plan, flat, self.scaling)))
+    }
+
+    /// Its stacks, ready for the backward pass.
+    fn ready_backward(&self, flat: &[f32]) -> Result<[Backward<'_>; 4]> {
+        Ok(self.stacks()?.map(|(base, plan)| Backward::new(base, plan, flat, self.scaling)))
+    }
+
     /// The packed weights and the plan of each stack.
     fn stacks(&self) -> Result<[(&PackedWeight, &StackPlan); 4]> {
         let Some([a, b, c, d]) = self.layer.packed() else { bail!("the layer is not packed") };
@@ -221,9 +231,13 @@ struct Fused {
 impl Fused {
     fn forward(&self, x: &[f32], flat: &[f32]) -> Result<(Vec<f32>, Vec<Kept>)> {
         let (mut kept, mut rows) = (Vec::new(), Buffer::copied(x));
-        for layer in &self.layers {
+        let ready = |i: usize| self.layers.get(i).map(|layer| layer.ready_forward(flat));
+        let mut stacks = ready(0);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let Some(of_layer) = stacks else { break };
             let mut y = Buffer::new(x.len());
-            let own = layer.forward(rows, flat, &mut y)?;
+            let (own, next) = layer.forward(of_layer?, rows, &mut y, || ready(i + 1));
+            stacks = next;
             if self.keeps {
                 kept.push(own);
             }
@@ -241,12 +255,16 @@ impl Fused {
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
         let (mut d_flat, mut dy) = (vec![0.0; flat.len()], Buffer::copied(dy));
         let mut rest = &mut d_flat[..self.layers.iter().map(FusedLayer::n_weights).sum()];
+        let ready = |i: Option<usize>| self.layers.get(i?).map(|layer| layer.ready_backward(flat));
+        let mut stacks = ready(self.layers.len().checked_sub(1));
         for (i, layer) in self.layers.iter().enumerate().rev() {
-            let Some(own) = kept.pop() else { bail!("decoder-layers: backward before forward, or twice") };
+            let (Some(own), Some(of_layer)) = (kept.pop(), stacks) else {
+                bail!("decoder-layers: backward before forward, or twice")
+            };
             let (before, d_own) = rest.split_at_mut(rest.len() - layer.n_weights());
             rest = before;
             let mut dx = Buffer::new(if i > 0 || wanted { dy.len() } else { 0 });
-            layer.backward((flat, &dy), &own, &mut dx, d_own)?;
+            stacks = layer.backward((of_layer?, &dy), &own, (&mut dx, d_own), || ready(i.checked_sub(1)));
             dy = dx;
         }
         Ok((wanted.then(|| dy.to_vec()), d_flat))

@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use candle_core::Result;
-
 use super::FusedLayer;
-use super::forward::{Kept, on_all_threads};
+use super::forward::Kept;
 use super::gradient::{Sides, write_gradients};
 use super::stack::{Backward, StackPlan};
 use crate::kernels::blocks::{each_rounded_block, own};
@@ -17,17 +15,16 @@ use crate::kernels::rounding::can_begin;
 
 impl FusedLayer {
     /// Writes the gradient of what came in to `dx`, unless that is empty, and that of the layer's own LoRA weights to
-    /// `d_own`.
-    pub(super) fn backward(
+    /// `d_own`. Threads that attention leaves free do something else `meanwhile`.
+    pub(super) fn backward<R: Send>(
         &self,
-        (flat, dy): (&[f32], &[f32]),
+        (stacks, dy): ([Backward; 4], &[f32]),
         kept: &Kept,
-        dx: &mut [f32],
-        d_own: &mut [f32],
-    ) -> Result<()> {
+        (dx, d_own): (&mut [f32], &mut [f32]),
+        meanwhile: impl FnOnce() -> R + Send,
+    ) -> R {
         let (layer, n, x) = (&*self.layer, self.n_rows(&kept.x), &kept.x[..]);
-        let of = |(base, plan)| Backward::new(base, plan, flat, self.scaling);
-        let [qkv_stack, output_stack, gate_up_stack, down_stack] = on_all_threads(self.stacks()?, of);
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] = stacks;
         let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner, attended) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
         let widths = self.plans.each_ref().map(StackPlan::width);
@@ -90,7 +87,8 @@ impl FusedLayer {
             output_stack.thin(d_middle, n, u_output);
             output_stack.rows(d_middle, u_output, n, d_attended);
         });
-        let gradients = kept.attended.backward(&kept.qkv, &d_attended, &self.shape);
+        let attention = || kept.attended.backward(&kept.qkv, &d_attended, &self.shape);
+        let (gradients, other) = rayon::join(attention, meanwhile);
         let dx_width = if dx.is_empty() { 0 } else { hidden };
         let buffers = [
             (dx, dx_width),
@@ -124,6 +122,6 @@ impl FusedLayer {
             dy_thin: View::new(&u[i], n, widths[i]),
         };
         write_gradients([0, 1, 2, 3].map(of), d_own);
-        Ok(())
+        other
     }
 }

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use candle_core::Result;
-
 use super::FusedLayer;
 use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::Attended;
@@ -29,11 +27,16 @@ pub(super) struct Kept {
 }
 
 impl FusedLayer {
-    /// Writes the new rows to `y`.
-    pub(super) fn forward(&self, x: Buffer, flat: &[f32], y: &mut [f32]) -> Result<Kept> {
+    /// Writes the new rows to `y`. Threads that attention leaves free do something else `meanwhile`.
+    pub(super) fn forward<R: Send>(
+        &self,
+        stacks: [Forward; 4],
+        x: Buffer,
+        y: &mut [f32],
+        meanwhile: impl FnOnce() -> R + Send,
+    ) -> (Kept, R) {
         let (layer, n) = (&*self.layer, self.n_rows(&x));
-        let of = |(base, plan)| Forward::new(base, plan, flat, self.scaling);
-        let [qkv_stack, output_stack, gate_up_stack, down_stack] = on_all_threads(self.stacks()?, of);
+        let [qkv_stack, output_stack, gate_up_stack, down_stack] = stacks;
         let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner) = (layer.qkv.dims().1, layer.down.dims().1);
         let buffer = |width: usize| Buffer::new(n * width);
@@ -55,7 +58,8 @@ impl FusedLayer {
             let h = room.fill(|rows, h| layer.attn_norm.rows(own(x, &rows, hidden), h));
             qkv_stack.rows(h, n, (qkv, Onto::Nothing), thin);
         });
-        kept.attended = Attended::of(&kept.qkv, &self.shape);
+        let (attended, other) = rayon::join(|| Attended::of(&kept.qkv, &self.shape), meanwhile);
+        kept.attended = attended;
         let buffers = [
             (y, hidden),
             (&mut kept.middle[..], hidden),
@@ -84,12 +88,6 @@ impl FusedLayer {
             y.copy_from_slice(middle);
             down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
         });
-        Ok(kept)
+        (kept, other)
     }
-}
-
-/// `f` of each of four, on as many threads.
-pub(super) fn on_all_threads<T: Send, R: Send>([a, b, c, d]: [T; 4], f: impl Fn(T) -> R + Sync) -> [R; 4] {
-    let ((a, b), (c, d)) = rayon::join(|| (f(a), f(b)), || (f(c), f(d)));
-    [a, b, c, d]
 }
