@@ -185,11 +185,9 @@ impl Attended {
 
     /// The gradient of `qkv` from that of the outputs, on all threads.
     pub(super) fn backward(&self, qkv: &[f32], d_out: &[f32], shape: &AttentionShape) -> Gradients<'_> {
-        let kept = self.outputs.par_iter().zip(&self.log_sums);
-        let run = |(span, (out, sums)): (&Span, (&Buffer, &Vec<f32>))| {
-            Task::new(shape, *span, qkv).backward(out, d_out, sums)
-        };
-        Gradients { spans: &self.spans, parts: self.spans.par_iter().zip(kept).map(run).collect() }
+        let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(d_out, sums);
+        let parts = self.spans.par_iter().zip(&self.log_sums).map(run).collect();
+        Gradients { spans: &self.spans, parts }
     }
 }
 

@@ -95,9 +95,9 @@ impl<'a> Task<'a> {
         (out, log_sums)
     }
 
-    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim), from the output of
-    /// the group and the gradient of that of all heads (n, heads · dim).
-    pub(super) fn backward(&self, out: &[f32], d_out: &[f32], log_sums: &[f32]) -> [Buffer; 3] {
+    /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim), from that of the
+    /// outputs of all heads (n, heads · dim).
+    pub(super) fn backward(&self, d_out: &[f32], log_sums: &[f32]) -> [Buffer; 3] {
         let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
         let (width, stride, all) = (group * dim, self.shape.q_width(), self.visible(len));
         let mut dq = Buffer::new(len * width);
@@ -118,12 +118,9 @@ impl<'a> Task<'a> {
                 let rows = offset + from * stride;
                 let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
                 values.multiply(d_rows, visible, (ds, visible));
-                for i in 0..n {
-                    let row = i * visible..(i + 1) * visible;
-                    let out = &out[(from + i) * width + g * dim..][..dim];
-                    let delta = vector_dot(out, &d_out[rows + i * stride..][..dim]);
-                    let sums = (log_sums[g * len + from + i], delta);
-                    softmax_backward((&mut p[row.clone()], &mut ds[row]), self.visible(from + i + 1), sums);
+                let rows = p.chunks_exact_mut(visible).zip(ds.chunks_exact_mut(visible));
+                for ((p, ds), row) in rows.zip(from..) {
+                    softmax_backward((p, ds), self.visible(row + 1), log_sums[g * len + row]);
                 }
                 let (p, ds) = (View::new(p, n, visible), View::new(ds, n, visible));
                 keys.multiply(ds, dim, (&mut dq[from * width + g * dim..], width));
@@ -154,10 +151,6 @@ vectorised! {
         }
     }
 
-    fn vector_dot<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
-        dot(a, b)
-    }
-
     /// Softmax in place; returns the log of the sum of exponentials.
     fn softmax_row<'a>(row: &'a mut [f32]) -> f32 {
         let shift = max_of(row);
@@ -169,12 +162,15 @@ vectorised! {
         sum.ln() + shift
     }
 
-    /// Turns scores into probabilities, and their gradient into that of the scores. `sums` is the log of
-    /// the sum of exponentials, and the output's product with its gradient.
-    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], sums: (f32, f32)) -> () {
-        for (p, ds) in p.iter_mut().zip(ds) {
-            *p = exp(*p - sums.0);
-            *ds = *p * (*ds - sums.1);
+    /// Turns scores into probabilities, by the log of the sum of their exponentials, and the gradient of these into that of
+    /// the scores.
+    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], log_sum: f32) -> () {
+        for p in p.iter_mut() {
+            *p = exp(*p - log_sum);
+        }
+        let mean = dot(p, ds);
+        for (p, ds) in p.iter().zip(ds) {
+            *ds = *p * (*ds - mean);
         }
     }
 }
@@ -186,9 +182,9 @@ pub(in crate::kernels) fn softmax(row: &mut [f32], visible: usize) -> f32 {
     softmax_row(seen)
 }
 
-/// Turns scores into probabilities and `dP` into `dS = P (dP - delta)`.
-fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, (log_sum, delta): (f32, f32)) {
+/// Turns scores into probabilities and `dP` into `dS = P (dP - sum of P dP)`, for the first `visible`; zero after them.
+fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, log_sum: f32) {
     p[visible..].fill(0.0);
     ds[visible..].fill(0.0);
-    softmax_backward_row(&mut p[..visible], &mut ds[..visible], (log_sum, delta));
+    softmax_backward_row(&mut p[..visible], &mut ds[..visible], log_sum);
 }
