@@ -183,6 +183,11 @@ impl Attended {
         join((&self.spans, shape.n_kv_heads), (&blocks, width), rows, (to, shape.q_width(), 0));
     }
 
+    /// Gives the outputs' memory back; [`Self::backward`] does without.
+    pub(super) fn forget_outputs(&mut self) {
+        self.outputs.clear();
+    }
+
     /// The gradient of `qkv` from that of the outputs, on all threads.
     pub(super) fn backward(&self, qkv: &[f32], d_out: &[f32], shape: &AttentionShape) -> Gradients<'_> {
         let run = |(span, sums): (&Span, &Vec<f32>)| Task::new(shape, *span, qkv).backward(d_out, sums);

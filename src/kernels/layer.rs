@@ -17,10 +17,11 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, b
 
 use super::attention::{AttentionShape, attention_portable};
 use super::buffer::Buffer;
-use super::cpu::{is_fast, values, with_values};
+use super::cpu::{is_fast, level, values, with_values};
 use super::linear::{Correction, FrozenLinear, PackedWeight, lora_linear};
 use super::mlp::swiglu_portable;
 use super::norm::{RmsNorm, rms_norm_portable};
+use super::rounding::can_begin;
 #[cfg(test)]
 pub(super) use answer::answer_layer_portable;
 pub use answer::{CorrectedRows, RowCorrections, answer_layer};
@@ -194,6 +195,13 @@ impl FusedLayer {
     /// Rows of `x` (n, hidden).
     fn n_rows(&self, x: &[f32]) -> usize {
         x.len() / self.layer.qkv.dims().1
+    }
+
+    /// `n`, if rows are rounded for products and can be used so from where each correction begins; else nought.
+    fn n_rounded(&self, n: usize) -> usize {
+        let mut starts = self.plans.iter().flat_map(|plan| &plan.blocks).map(|block| block.start);
+        let can = can_begin(self.layer.down.dims().1) && starts.all(can_begin);
+        if level().is_bfloat16() && can { n } else { 0 }
     }
 
     /// Its stacks, ready for the forward pass.

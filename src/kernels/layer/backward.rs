@@ -11,7 +11,6 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::mlp;
 use crate::kernels::packed::{Rows, room};
-use crate::kernels::rounding::can_begin;
 
 impl FusedLayer {
     /// Writes the gradient of what came in to `dx`, unless that is empty, and that of the layer's own LoRA weights to
@@ -35,15 +34,11 @@ impl FusedLayer {
         // What gradients of LoRA's weights are made of: what the stacks read, and gradients of what they made. Where rows are
         // rounded, most are kept as that alone.
         let inputs = layer.stacks().map(|s| s.dims().1);
-        let mut blocks = self.plans.iter().flat_map(|plan| &plan.blocks);
-        let begin = can_begin(inner) && blocks.all(|block| can_begin(block.start));
-        let n_rounded = if begin { n } else { 0 };
-        let rooms = |widths: [usize; 4]| widths.map(|width| room(n_rounded, width));
-        let (mut x_rooms, mut d_rooms) = (rooms(inputs), rooms(outputs));
-        let [x_qkv, x_output, x_gate_up, x_down] = &mut x_rooms;
+        let n_rounded = self.n_rounded(n);
+        let mut d_rooms = outputs.map(|width| room(n_rounded, width));
+        let mut x_down = room(n_rounded, inner);
         let [d_qkv_room, d_output, d_gate_up_room, d_down] = &mut d_rooms;
-        let rounds = !x_down.is_empty();
-        let unless_rounded = |width: usize| buffer(if rounds { 0 } else { width });
+        let unless_rounded = |width: usize| buffer(if n_rounded > 0 { 0 } else { width });
         let (mut joined, mut d_gate_up) = (unless_rounded(inner), unless_rounded(outputs[2]));
         let (mut h_attn, mut h_ffn) = (unless_rounded(hidden), unless_rounded(hidden));
         let (mut of_attention, mut d_qkv) = (unless_rounded(attended), unless_rounded(outputs[0]));
@@ -58,12 +53,12 @@ impl FusedLayer {
             (&mut u_gate_up[..], widths[2]),
             (&mut u_down[..], widths[3]),
         ];
-        let rooms = [x_output, x_gate_up, x_down, d_output, d_gate_up_room, d_down].map(|room| &mut room[..]);
+        let rooms = [&mut x_down, d_output, d_gate_up_room, d_down].map(|room| &mut room[..]);
         each_rounded_block(n, buffers, rooms, |(rows, buffers), rooms| {
-            let (n, first) = (rows.len(), rows.start);
+            let n = rows.len();
             let [joined, d_gate_up, h, of_attention, d_middle, d_attended, u_output, u_gate_up, u_down] =
                 buffers;
-            let [x_output, x_gate_up, x_down, d_output, d_gate_up_room, d_down] = rooms;
+            let [x_down, d_output, d_gate_up_room, d_down] = rooms;
             let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
             let middle = own(&kept.middle, &rows, hidden);
             let plain_dy = own(dy, &rows, hidden);
@@ -76,13 +71,11 @@ impl FusedLayer {
             gate_up_stack.thin(d_gate_up, n, u_gate_up);
             let mut dh = Buffer::new(n * hidden);
             gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
-            let of_middle =
-                |rows: Range<usize>, h: &mut [f32]| layer.ffn_norm.rows(own(middle, &rows, hidden), h);
-            Rows::made((h, x_gate_up), (n, hidden), of_middle);
+            if n_rounded == 0 {
+                layer.ffn_norm.rows(middle, h);
+                kept.attended.rows(&self.shape, rows, of_attention);
+            }
             layer.ffn_norm.rows_backward(middle, (&dh, plain_dy), d_middle);
-            Rows::made((of_attention, x_output), (n, attended), |r, to| {
-                kept.attended.rows(&self.shape, first + r.start..first + r.end, to);
-            });
             let d_middle = Rows::rounded(d_middle, (n, hidden), d_output);
             output_stack.thin(d_middle, n, u_output);
             output_stack.rows(d_middle, u_output, n, d_attended);
@@ -96,12 +89,12 @@ impl FusedLayer {
             (&mut d_qkv[..], outputs[0]),
             (&mut u_qkv[..], widths[0]),
         ];
-        let rooms = [x_qkv, d_qkv_room].map(|room| &mut room[..]);
-        each_rounded_block(n, buffers, rooms, |(rows, [dx, h, d_qkv, u]), [x_qkv, d_qkv_room]| {
+        each_rounded_block(n, buffers, [d_qkv_room], |(rows, [dx, h, d_qkv, u]), [d_qkv_room]| {
             let (n, first) = (rows.len(), rows.start);
             let x = own(x, &rows, hidden);
-            let of_x = |rows: Range<usize>, h: &mut [f32]| layer.attn_norm.rows(own(x, &rows, hidden), h);
-            Rows::made((h, x_qkv), (n, hidden), of_x);
+            if n_rounded == 0 {
+                layer.attn_norm.rows(x, h);
+            }
             let d_qkv = Rows::made((d_qkv, d_qkv_room), (n, outputs[0]), |r, to| {
                 gradients.rows(&self.shape, first + r.start..first + r.end, to);
             });
@@ -112,11 +105,13 @@ impl FusedLayer {
                 layer.attn_norm.rows_backward(x, (&dh, own(&d_middle, &rows, hidden)), dx);
             }
         });
+        let [x_qkv, x_output, x_gate_up] = &kept.read;
+        let x_rooms = [x_qkv, x_output, x_gate_up, &x_down];
         let x_plain = [&h_attn[..], &of_attention, &h_ffn, &joined];
         let d_plain = [&d_qkv[..], &d_middle, &d_gate_up, dy];
         let of = |i: usize| Sides {
             plan: &self.plans[i],
-            x: (Rows::rounded_before(x_plain[i], inputs[i], &x_rooms[i]), inputs[i]),
+            x: (Rows::rounded_before(x_plain[i], inputs[i], x_rooms[i]), inputs[i]),
             dy: Rows::rounded_before(d_plain[i], outputs[i], &d_rooms[i]),
             x_thin: View::new(&kept.thin[i], n, widths[i]),
             dy_thin: View::new(&u[i], n, widths[i]),

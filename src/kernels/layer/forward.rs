@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::FusedLayer;
 use super::stack::{Forward, StackPlan};
 use crate::kernels::attention::Attended;
-use crate::kernels::blocks::{each_block, own};
+use crate::kernels::blocks::{each_rounded_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::mlp;
-use crate::kernels::packed::{Onto, Room};
+use crate::kernels::packed::{Onto, Room, room};
+use crate::kernels::turn::Line;
 
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Kept {
     /// Queries, keys and values before rotation (n, width).
     pub(super) qkv: Buffer,
     pub(super) attended: Attended,
+    /// What the first three stacks read (n, in), where rows are rounded for products; else it is made again.
+    pub(super) read: [Buffer<Line>; 3],
     /// The rows between attention and MLP (n, hidden).
     pub(super) middle: Buffer,
     /// (n, 2 · intermediate), as [`mlp::join_and_keep`] keeps it.
@@ -38,23 +41,25 @@ impl FusedLayer {
         let (layer, n) = (&*self.layer, self.n_rows(&x));
         let [qkv_stack, output_stack, gate_up_stack, down_stack] = stacks;
         let outputs = layer.stacks().map(|s| s.dims().0);
-        let (hidden, inner) = (layer.qkv.dims().1, layer.down.dims().1);
+        let (hidden, inner, width) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
         let buffer = |width: usize| Buffer::new(n * width);
         let widths = self.plans.each_ref().map(StackPlan::width);
         let mut kept = Kept {
             x,
             qkv: buffer(outputs[0]),
             attended: Attended::default(),
+            read: [hidden, width, hidden].map(|width| room(self.n_rounded(n), width)),
             middle: buffer(hidden),
             gate_up: buffer(mlp::kept_width(inner)),
             thin: widths.map(buffer),
         };
         let x = &kept.x[..];
         let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
+        let [read_qkv, read_output, read_gate_up] = kept.read.each_mut().map(|room| &mut room[..]);
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0])];
-        each_block(n, buffers, |(rows, [qkv, thin])| {
+        each_rounded_block(n, buffers, [read_qkv], |(rows, [qkv, thin]), [lines]| {
             let n = rows.len();
-            let (x, mut room) = (own(x, &rows, hidden), Room::new(n, hidden));
+            let (x, mut room) = (own(x, &rows, hidden), Room::within(lines, n, hidden));
             let h = room.fill(|rows, h| layer.attn_norm.rows(own(x, &rows, hidden), h));
             qkv_stack.rows(h, n, (qkv, Onto::Nothing), thin);
         });
@@ -68,26 +73,36 @@ impl FusedLayer {
             (&mut thin_gate_up[..], widths[2]),
             (&mut thin_down[..], widths[3]),
         ];
-        let (attended, width) = (&kept.attended, layer.output.dims().1);
-        each_block(n, buffers, |(rows, [y, middle, gate_up, thin_output, thin_gate_up, thin_down])| {
-            let (n, first) = (rows.len(), rows.start);
-            middle.copy_from_slice(own(x, &rows, hidden));
-            let mut of_attended = Room::new(n, width);
-            let attended =
-                of_attended.fill(|r, to| attended.rows(&self.shape, first + r.start..first + r.end, to));
-            output_stack.rows(attended, n, (middle, Onto::Sum), thin_output);
-            let mut of_h = Room::new(n, hidden);
-            let h = of_h.fill(|rows, h| layer.ffn_norm.rows(own(middle, &rows, hidden), h));
-            gate_up_stack.thin(h, n, thin_gate_up);
-            let make = |outputs: Range<usize>, to: &mut [f32]| {
-                let stride = outputs.len();
-                gate_up_stack.outputs((h, thin_gate_up), n, outputs, (to, stride, Onto::Nothing));
-            };
-            let mut of_joined = Room::new(n, inner);
-            let joined = mlp::join_and_keep(gate_up, make, (n, inner), &mut of_joined);
-            y.copy_from_slice(middle);
-            down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
-        });
+        let attended = &kept.attended;
+        each_rounded_block(
+            n,
+            buffers,
+            [read_output, read_gate_up],
+            |(rows, buffers), [lines, lines_of_h]| {
+                let [y, middle, gate_up, thin_output, thin_gate_up, thin_down] = buffers;
+                let (n, first) = (rows.len(), rows.start);
+                middle.copy_from_slice(own(x, &rows, hidden));
+                let mut of_attended = Room::within(lines, n, width);
+                let attended =
+                    of_attended.fill(|r, to| attended.rows(&self.shape, first + r.start..first + r.end, to));
+                output_stack.rows(attended, n, (middle, Onto::Sum), thin_output);
+                let mut of_h = Room::within(lines_of_h, n, hidden);
+                let h = of_h.fill(|rows, h| layer.ffn_norm.rows(own(middle, &rows, hidden), h));
+                gate_up_stack.thin(h, n, thin_gate_up);
+                let make = |outputs: Range<usize>, to: &mut [f32]| {
+                    let stride = outputs.len();
+                    gate_up_stack.outputs((h, thin_gate_up), n, outputs, (to, stride, Onto::Nothing));
+                };
+                let mut lines = room(n, inner);
+                let mut of_joined = Room::within(&mut lines, n, inner);
+                let joined = mlp::join_and_keep(gate_up, make, (n, inner), &mut of_joined);
+                y.copy_from_slice(middle);
+                down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
+            },
+        );
+        if self.n_rounded(n) > 0 {
+            kept.attended.forget_outputs();
+        }
         (kept, other)
     }
 }

@@ -23,17 +23,18 @@ pub(in crate::kernels) fn room(n: usize, depth: usize) -> Buffer<Line> {
     Buffer::new(if level().is_bfloat16() { lhs_len(n, depth) } else { 0 })
 }
 
-/// Room for `n` rows of `depth` values, on one thread.
-pub(in crate::kernels) struct Room {
+/// Room for `n` rows of `depth` values, on one thread: to be rounded in, or as they are.
+pub(in crate::kernels) struct Room<'a> {
     dims: (usize, usize),
     plain: Buffer,
-    lines: Buffer<Line>,
+    lines: &'a mut [Line],
 }
 
-impl Room {
-    pub(in crate::kernels) fn new(n: usize, depth: usize) -> Self {
-        let lines = room(n, depth);
-        Self { dims: (n, depth), plain: Buffer::new(if lines.is_empty() { n * depth } else { 0 }), lines }
+impl<'a> Room<'a> {
+    /// Within `lines`, which are a [`room`] of that size, or none.
+    pub(in crate::kernels) fn within(lines: &'a mut [Line], n: usize, depth: usize) -> Self {
+        let plain = Buffer::new(if lines.is_empty() { n * depth } else { 0 });
+        Self { dims: (n, depth), plain, lines }
     }
 
     /// Fills it, as [`Rows::made`].
@@ -48,12 +49,12 @@ impl Room {
         columns: Range<usize>,
         make: impl FnMut(Range<usize>, &mut [f32]),
     ) {
-        make_columns((&mut self.plain, &mut self.lines), self.dims, columns, make);
+        make_columns((&mut self.plain, self.lines), self.dims, columns, make);
     }
 
     /// The rows, when all columns are filled.
     pub(in crate::kernels) fn rows(&self) -> Rows<'_> {
-        Rows::rounded_before(&self.plain, self.dims.1, &self.lines)
+        Rows::rounded_before(&self.plain, self.dims.1, self.lines)
     }
 }
 
