@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
+use super::among_threads;
 use super::attention::{AttentionShape, attention_portable};
 use super::buffer::Buffer;
 use super::cpu::{is_fast, level, values, with_values};
@@ -291,7 +292,8 @@ impl CustomOp2 for Fused {
         lora: &CpuStorage,
         lora_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (y, kept) = self.forward(values(x, x_layout)?, values(lora, lora_layout)?)?;
+        let (x, lora) = (values(x, x_layout)?, values(lora, lora_layout)?);
+        let (y, kept) = among_threads(|| self.forward(x, lora))?;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -305,8 +307,9 @@ impl CustomOp2 for Fused {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted = x.track_op();
-        let (dx, d_lora) =
-            with_values(lora, |lora| with_values(dy, |dy| self.backward((lora, dy), kept, wanted)))?;
+        let (dx, d_lora) = with_values(lora, |lora| {
+            with_values(dy, |dy| among_threads(|| self.backward((lora, dy), kept, wanted)))
+        })?;
         let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
         if let Some(sum) = &self.gradient {
             sum.add(d_lora);
