@@ -37,7 +37,7 @@ pub use elementwise::first_of_largest;
 pub use encoder::{Affine, EncoderLayer, LayerNorm, encode};
 pub use layer::{
     CorrectedRows, Corrections, FlatGradient, FrozenLayer, LayerCorrections, RowCorrections, answer_layer,
-    decoder_layers,
+    decoder_layers, kept_rows_width,
 };
 pub use linear::{Correction, FrozenLinear};
 pub use loss::{cross_entropy, kl_divergence, token_log_probs};

@@ -1,5 +1,7 @@
 //! How does a plain loop run on the widest vectors of the machine?
 
+use pulp::Simd;
+
 /// A block worth handing to another thread, in values.
 pub(super) const BLOCK: usize = 1 << 13;
 
@@ -11,11 +13,11 @@ pub(super) const ROUND: f32 = 12_582_912.0;
 ///
 /// The body goes into a method that is always inlined into the dispatched function. Closures and ordinary
 /// functions would not do: the compiler may leave them outside, compiled for the plainest machine, with
-/// a call of `fmaf` for each value.
+/// a call of `fmaf` for each value. `|simd|` before the body names the instruction set.
 macro_rules! vectorised {
     ($($(#[$doc:meta])* $vis:vis fn $name:ident<$life:lifetime>(
         $($arg:ident: $type:ty),* $(,)?
-    ) -> $output:ty $body:block)+) => {$(
+    ) -> $output:ty $(|$simd:ident|)? $body:block)+) => {$(
         $(#[$doc])*
         $vis fn $name<$life>($($arg: $type),*) -> $output {
             struct Loop<$life> {
@@ -25,7 +27,8 @@ macro_rules! vectorised {
             impl<$life> pulp::WithSimd for Loop<$life> {
                 type Output = $output;
                 #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, _: S) -> $output {
+                fn with_simd<S: pulp::Simd>(self, _simd: S) -> $output {
+                    $(let $simd = _simd;)?
                     let Self { $($arg,)* life: _ } = self;
                     $body
                 }
@@ -72,66 +75,91 @@ pub(super) fn folded<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T
     lanes[0]
 }
 
-/// Sum of `f` over a slice, in 16 lanes: the same order on every machine.
+/// Lanes that a slice is gone through in: the same order on every machine.
+const LANES: usize = 32;
+
+/// Goes through slices of the same length: joins their values to those of their lanes, then these by halves. Their vectors are
+/// named, for the compiler would leave so many lanes to themselves. What is left is too short for all lanes.
 #[inline(always)]
-pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
-    for chunk in chunks {
-        for j in 0..16 {
-            lanes[j] += f(chunk[j]);
+fn reduce<S: Simd, const N: usize>(
+    values: [&[f32]; N],
+    start: S::f32s,
+    take_in: impl Fn(S::f32s, [S::f32s; N]) -> S::f32s,
+    (join, join_values): (impl Fn(S::f32s, S::f32s) -> S::f32s, impl Fn(f32, f32) -> f32),
+) -> (f32, [&[f32]; N]) {
+    let mut vectors = [start; LANES];
+    let n = values[0].len() / LANES;
+    for i in 0..n {
+        let parts = values.map(|values| S::as_simd_f32s(&values[i * LANES..][..LANES]).0);
+        for j in 0..LANES / S::F32_LANES {
+            vectors[j] = take_in(vectors[j], parts.map(|part| part[j]));
         }
     }
-    for (lane, &v) in lanes.iter_mut().zip(rest) {
-        *lane += f(v);
-    }
-    folded(lanes, |a, b| a + b)
-}
-
-/// Inner product of two slices, in 32 lanes: the same order on every machine.
-#[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dot_in::<32>(a, b)
-}
-
-/// The same in 8 lanes, for a few values.
-#[inline(always)]
-pub(super) fn short_dot(a: &[f32], b: &[f32]) -> f32 {
-    dot_in::<8>(a, b)
-}
-
-#[inline(always)]
-fn dot_in<const N: usize>(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; N];
-    let ((chunks_a, rest_a), (chunks_b, rest_b)) = (a.as_chunks::<N>(), b.as_chunks::<N>());
-    for (a, b) in chunks_a.iter().zip(chunks_b) {
-        for j in 0..N {
-            lanes[j] = a[j].mul_add(b[j], lanes[j]);
+    let mut half = LANES / S::F32_LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            vectors[j] = join(vectors[j], vectors[j + half]);
         }
+        half /= 2;
     }
-    for ((lane, &a), &b) in lanes.iter_mut().zip(rest_a).zip(rest_b) {
-        *lane = a.mul_add(b, *lane);
+    let mut lanes = [0.0; LANES];
+    S::as_mut_simd_f32s(&mut lanes).0[0] = vectors[0];
+    let mut half = S::F32_LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            lanes[j] = join_values(lanes[j], lanes[j + half]);
+        }
+        half /= 2;
     }
-    folded(lanes, |a, b| a + b)
+    (lanes[0], values.map(|values| &values[n * LANES..]))
+}
+
+/// Sum of a slice.
+#[inline(always)]
+pub(super) fn sum_of<S: Simd>(simd: S, values: &[f32]) -> f32 {
+    let add = |a, b| simd.add_f32s(a, b);
+    let take_in = |sum, [v]: [S::f32s; 1]| add(sum, v);
+    let (sum, [rest]) = reduce::<S, 1>([values], simd.splat_f32s(0.0), take_in, (add, |a, b| a + b));
+    sum + rest.iter().sum::<f32>()
+}
+
+/// Inner product of two slices of the same length.
+#[inline(always)]
+pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let add = |a, b| simd.add_f32s(a, b);
+    let take_in = |sum, [a, b]: [S::f32s; 2]| simd.mul_add_f32s(a, b, sum);
+    let (sum, [a, b]) = reduce::<S, 2>([a, b], simd.splat_f32s(0.0), take_in, (add, |a, b| a + b));
+    sum + a.iter().zip(b).map(|(&a, &b)| a * b).sum::<f32>()
 }
 
 /// Largest value of a slice.
 #[inline(always)]
-pub(super) fn max_of(values: &[f32]) -> f32 {
+pub(super) fn max_of<S: Simd>(simd: S, values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; 32];
-    let (chunks, rest) = values.as_chunks::<32>();
-    for chunk in chunks {
-        for i in 0..32 {
-            lanes[i] = larger(lanes[i], chunk[i]);
+    let join = |a, b| simd.max_f32s(b, a);
+    let take_in = |largest, [v]: [S::f32s; 1]| join(largest, v);
+    let (largest, [rest]) =
+        reduce::<S, 1>([values], simd.splat_f32s(f32::NEG_INFINITY), take_in, (join, larger));
+    rest.iter().fold(largest, |a, &b| larger(a, b))
+}
+
+/// Inner product in 8 lanes, for a few values.
+#[inline(always)]
+pub(super) fn short_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 8];
+    let ((chunks_a, rest_a), (chunks_b, rest_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in chunks_a.iter().zip(chunks_b) {
+        for j in 0..8 {
+            lanes[j] = a[j].mul_add(b[j], lanes[j]);
         }
     }
-    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
+    let rest: f32 = rest_a.iter().zip(rest_b).map(|(&a, &b)| a * b).sum();
+    folded(lanes, |a, b| a + b) + rest
 }
 
 vectorised! {
-    fn largest<'a>(values: &'a [f32]) -> f32 {
-        max_of(values)
+    fn largest<'a>(values: &'a [f32]) -> f32 |simd| {
+        max_of(simd, values)
     }
 }
 
@@ -143,11 +171,11 @@ pub fn first_of_largest(values: &[f32]) -> usize {
 
 /// Replaces each value of a row by `exp(value - shift)` and returns their sum.
 #[inline(always)]
-pub(super) fn exp_and_sum(row: &mut [f32], shift: f32) -> f32 {
+pub(super) fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], shift: f32) -> f32 {
     for v in row.iter_mut() {
         *v = exp(*v - shift);
     }
-    sum_of(row, |v| v)
+    sum_of(simd, row)
 }
 
 #[cfg(test)]
@@ -159,6 +187,13 @@ mod tests {
             for v in values.iter_mut() {
                 *v = exp(*v);
             }
+        }
+    }
+
+    vectorised! {
+        /// Sum, sum of squares and largest.
+        fn reductions<'a>(values: &'a [f32]) -> [f32; 3] |simd| {
+            [sum_of(simd, values), dot(simd, values, values), max_of(simd, values)]
         }
     }
 
@@ -177,8 +212,10 @@ mod tests {
     #[test]
     fn reductions_take_every_value() {
         let values: Vec<f32> = (0..100).map(|i| i as f32).collect();
-        assert!((sum_of(&values, |v| v) - 4950.0).abs() < f32::EPSILON);
-        assert!((max_of(&values) - 99.0).abs() < f32::EPSILON);
-        assert!((dot(&values, &values) - 328_350.0).abs() < f32::EPSILON);
+        let [sum, squares, largest] = reductions(&values);
+        assert!((sum - 4950.0).abs() < f32::EPSILON);
+        assert!((squares - 328_350.0).abs() < f32::EPSILON);
+        assert!((largest - 99.0).abs() < f32::EPSILON);
+        assert!((short_dot(&values, &values) - 328_350.0).abs() < f32::EPSILON);
     }
 }

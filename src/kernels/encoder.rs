@@ -13,7 +13,7 @@ use super::attention::{ROWS, softmax};
 use super::blocks::each_block;
 use super::buffer::Buffer;
 use super::cpu::with_values;
-use super::elementwise::{exp, sum_of, vectorised};
+use super::elementwise::{dot, exp, sum_of, vectorised};
 use super::matmul::{Product, View};
 use super::packed::{FEW_ROWS, Onto, Packed, Rows};
 
@@ -192,14 +192,17 @@ vectorised! {
         }
     }
 
-    fn normalise<'a>(norm: &'a LayerNorm, x: &'a mut [f32]) -> () {
+    fn normalise<'a>(norm: &'a LayerNorm, x: &'a mut [f32]) -> () |simd| {
         let width = norm.weight.len();
         for row in x.chunks_exact_mut(width) {
-            let mean = sum_of(row, |v| v) / width as f32;
-            let variance = sum_of(row, |v| (v - mean) * (v - mean)) / width as f32;
+            let mean = sum_of(simd, row) / width as f32;
+            for x in row.iter_mut() {
+                *x -= mean;
+            }
+            let variance = dot(simd, row, row) / width as f32;
             let inverse = 1.0 / (variance + norm.eps).sqrt();
             for ((x, &weight), &bias) in row.iter_mut().zip(&norm.weight).zip(&norm.bias) {
-                *x = ((*x - mean) * inverse).mul_add(weight, bias);
+                *x = (*x * inverse).mul_add(weight, bias);
             }
         }
     }

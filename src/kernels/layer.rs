@@ -118,6 +118,13 @@ impl Corrections<'_> {
     }
 }
 
+/// Room that the rows before a layer's norms and those of its attention (`attended` wide) take until the backward pass, for one
+/// of them, in values of float32. Where products round them they wait as that, and rows before a norm as what it made of them.
+pub fn kept_rows_width(hidden: usize, attended: usize) -> usize {
+    let width = 2 * hidden + attended;
+    if level().is_bfloat16() { width.div_ceil(2) } else { width }
+}
+
 /// The rows (n, hidden) that come out of all layers. Each makes `x + attention(norm(x))` of its rows, then that
 /// `+ mlp(norm(that))`, every projection corrected by LoRA. `x` and the corrections get gradients.
 pub fn decoder_layers(
@@ -198,10 +205,12 @@ impl FusedLayer {
         x.len() / self.layer.qkv.dims().1
     }
 
-    /// `n`, if rows are rounded for products and can be used so from where each correction begins; else nought.
+    /// `n`, if rows are rounded for products and can be used so from where each correction begins, and by the norms' backward
+    /// pass; else nought.
     fn n_rounded(&self, n: usize) -> usize {
+        let norms = [&self.layer.attn_norm, &self.layer.ffn_norm].into_iter().all(RmsNorm::can_be_undone);
         let mut starts = self.plans.iter().flat_map(|plan| &plan.blocks).map(|block| block.start);
-        let can = can_begin(self.layer.down.dims().1) && starts.all(can_begin);
+        let can = norms && can_begin(self.layer.down.dims().1) && starts.all(can_begin);
         if level().is_bfloat16() && can { n } else { 0 }
     }
 

@@ -374,10 +374,10 @@ pub(super) fn project(x: &[f32], weight: &[f32], (n, d_in, d_out): (usize, usize
 
 vectorised! {
     /// Rows of the weight, each times all rows of `x`: (rows, n). `dims` is (n, in).
-    fn thin_block<'a>(x: &'a [f32], rows: &'a [f32], values: &'a mut [f32], dims: (usize, usize)) -> () {
+    fn thin_block<'a>(x: &'a [f32], rows: &'a [f32], values: &'a mut [f32], dims: (usize, usize)) -> () |simd| {
         for (w, values) in rows.chunks_exact(dims.1).zip(values.chunks_exact_mut(dims.0)) {
             for (x, value) in x.chunks_exact(dims.1).zip(values) {
-                *value = dot(x, w);
+                *value = dot(simd, x, w);
             }
         }
     }

@@ -160,11 +160,11 @@ fn block_of(
 
 vectorised! {
     /// Turns more logits of a row into exponentials; returns what earlier ones must be multiplied by.
-    fn take_in<'a>(row: &'a mut [f32], seen: &'a mut Seen) -> f32 {
-        let largest = max_of(row);
+    fn take_in<'a>(row: &'a mut [f32], seen: &'a mut Seen) -> f32 |simd| {
+        let largest = max_of(simd, row);
         let largest = if largest > seen.largest { largest } else { seen.largest };
         let shrink = exp(seen.largest - largest);
-        seen.sum = seen.sum * shrink + exp_and_sum(row, largest);
+        seen.sum = seen.sum * shrink + exp_and_sum(simd, row, largest);
         seen.largest = largest;
         shrink
     }

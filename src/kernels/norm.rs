@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
+use pulp::Simd;
 use rayon::prelude::*;
 
+use super::bfloat16::STEP;
 use super::buffer::Buffer;
 use super::cpu::{is_fast, values, with_values};
-use super::elementwise::{BLOCK, dot, sum_of, vectorised};
+use super::elementwise::{BLOCK, dot, vectorised};
+use super::rounding::Rounded;
 
 /// RMSNorm of each row of `x` (n, width) with a frozen weight (width):
 /// `x / sqrt(mean(x²) + eps) · weight` (Zhang and Sennrich 2019; transformers' `LlamaRMSNorm`).
@@ -29,13 +32,31 @@ pub(super) fn rms_norm_portable(x: &Tensor, weight: &Tensor, eps: f64) -> Result
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
     weight: Arc<[f32]>,
+    /// One over each.
+    inverse_weight: Arc<[f32]>,
     eps: f32,
+}
+
+/// Rows that came to a norm, as its backward pass finds them.
+#[derive(Clone, Copy)]
+pub(super) enum Came<'a> {
+    /// As they came.
+    Plain(&'a [f32]),
+    /// As they went, rounded, and one over the size of each. No weight is nought.
+    Normed(Rounded<'a>, &'a [f32]),
 }
 
 impl RmsNorm {
     /// `weight` has one value for each column.
     pub fn new(weight: &Tensor, eps: f64) -> Result<Self> {
-        Ok(Self { weight: weight.to_vec1()?.into(), eps: eps as f32 })
+        let weight: Vec<f32> = weight.to_vec1()?;
+        let inverse_weight = weight.iter().map(|w| 1.0 / w).collect();
+        Ok(Self { weight: weight.into(), inverse_weight, eps: eps as f32 })
+    }
+
+    /// Whether rows that went can stand for those that came: no weight is nought.
+    pub(super) fn can_be_undone(&self) -> bool {
+        self.inverse_weight.iter().all(|w| w.is_finite())
     }
 
     /// Number of weights.
@@ -53,17 +74,22 @@ impl RmsNorm {
 
     /// Rows on this thread.
     pub(super) fn rows(&self, x: &[f32], y: &mut [f32]) {
-        forward_block(self, x, y);
+        forward_block(self, x, y, &mut []);
+    }
+
+    /// The same, and one over the size of each row.
+    pub(super) fn rows_measured(&self, x: &[f32], y: &mut [f32], inverse: &mut [f32]) {
+        forward_block(self, x, y, inverse);
     }
 
     /// The gradient of rows and what else there is of it, `others`, to `dx`, on this thread.
-    pub(super) fn rows_backward(&self, x: &[f32], (dy, others): (&[f32], &[f32]), dx: &mut [f32]) {
-        backward_block(self, x, (dy, others), dx);
+    pub(super) fn rows_backward(&self, came: Came, (dy, others): (&[f32], &[f32]), dx: &mut [f32]) {
+        backward_block(self, came, (dy, others), dx);
     }
 
     #[inline(always)]
-    fn inverse_size(&self, row: &[f32]) -> f32 {
-        1.0 / (sum_of(row, |v| v * v) / row.len() as f32 + self.eps).sqrt()
+    fn inverse_size<S: Simd>(&self, simd: S, row: &[f32]) -> f32 {
+        1.0 / (dot(simd, row, row) / row.len() as f32 + self.eps).sqrt()
     }
 
     fn block(&self) -> usize {
@@ -74,7 +100,7 @@ impl RmsNorm {
     pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(self.block()).zip(x.par_chunks(self.block())).for_each(|(y, x)| {
-            forward_block(self, x, y);
+            forward_block(self, x, y, &mut []);
         });
         y
     }
@@ -85,17 +111,21 @@ impl RmsNorm {
         let (mut dx, nought) = (vec![0.0; x.len()], vec![0.0; block]);
         let inputs = x.par_chunks(block).zip(dy.par_chunks(block));
         dx.par_chunks_mut(block).zip(inputs).for_each(|(dx, (x, dy))| {
-            backward_block(self, x, (dy, &nought), dx);
+            backward_block(self, Came::Plain(x), (dy, &nought), dx);
         });
         dx
     }
 }
 
 vectorised! {
-fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
+fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32], kept: &'a mut [f32]) -> () |simd| {
     let width = norm.weight.len();
+    let mut kept = kept.iter_mut();
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        let inverse = norm.inverse_size(x);
+        let inverse = norm.inverse_size(simd, x);
+        if let Some(kept) = kept.next() {
+            *kept = inverse;
+        }
         for ((y, &x), &w) in y.iter_mut().zip(x).zip(&*norm.weight) {
             *y = x * inverse * w;
         }
@@ -104,22 +134,35 @@ fn forward_block<'a>(norm: &'a RmsNorm, x: &'a [f32], y: &'a mut [f32]) -> () {
 
 fn backward_block<'a>(
     norm: &'a RmsNorm,
-    x: &'a [f32],
+    came: Came<'a>,
     gradients: (&'a [f32], &'a [f32]),
     dx: &'a mut [f32],
-) -> () {
+) -> () |simd| {
     let width = norm.weight.len();
-    let (dy, others) = gradients;
-    let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(others.chunks_exact(width));
-    let mut weighed = Buffer::new(width);
-    for (dx, ((x, dy), others)) in dx.chunks_exact_mut(width).zip(inputs) {
-        let inverse = norm.inverse_size(x);
+    let gradients = gradients.0.chunks_exact(width).zip(gradients.1.chunks_exact(width));
+    let (mut units, mut weighed) = (Buffer::new(STEP * width), Buffer::new(width));
+    for ((i, dx), (dy, others)) in dx.chunks_exact_mut(width).enumerate().zip(gradients) {
+        let unit = &mut units[i % STEP * width..][..width];
+        let (inverse, unit) = match came {
+            Came::Plain(x) => {
+                let x = &x[i * width..(i + 1) * width];
+                let inverse = norm.inverse_size(simd, x);
+                unit.iter_mut().zip(x).for_each(|(u, &x)| *u = x * inverse);
+                (inverse, &*unit)
+            }
+            Came::Normed(rows, inverse) => {
+                if i.is_multiple_of(STEP) {
+                    rows.widen(i / STEP, &norm.inverse_weight, &mut units);
+                }
+                (inverse[i], &units[i % STEP * width..][..width])
+            }
+        };
         for ((g, &dy), &w) in weighed.iter_mut().zip(dy).zip(&*norm.weight) {
             *g = dy * w;
         }
-        let mean = dot(&weighed, x) * inverse * inverse / width as f32;
-        for ((dx, &other), (&g, &x)) in dx.iter_mut().zip(others).zip(weighed.iter().zip(x)) {
-            *dx = other + (g - x * mean) * inverse;
+        let mean = dot(simd, &weighed, unit) / width as f32;
+        for ((dx, &other), (&g, &u)) in dx.iter_mut().zip(others).zip(weighed.iter().zip(unit)) {
+            *dx = other + (g - u * mean) * inverse;
         }
     }
 }
@@ -138,5 +181,17 @@ impl CustomOp1 for RmsNorm {
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dx = with_values(x, |x| with_values(dy, |dy| Ok(self.backward(x, dy))))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_of_nought_hides_what_came() {
+        let norm =
+            |weights: &[f32]| RmsNorm::new(&Tensor::new(weights, &Device::Cpu).unwrap(), 1e-5).unwrap();
+        assert!(norm(&[1.0, -0.5]).can_be_undone() && !norm(&[1.0, 0.0]).can_be_undone());
     }
 }

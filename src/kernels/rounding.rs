@@ -24,6 +24,7 @@ pub(super) fn rounded(value: f32) -> u16 {
 }
 
 /// A bfloat16 value in float32.
+#[inline(always)]
 pub(super) fn widened(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
@@ -68,6 +69,33 @@ impl<'a> Rounded<'a> {
     /// All lines from the first in use on, and how many two pairs are apart.
     pub(super) fn lines(self) -> (&'a [Line], usize) {
         (&self.lines[self.first * STEP..], self.n_steps * STEP)
+    }
+
+    /// The rows of two tiles above each other (32, width) in float32, each column times a number.
+    #[inline(always)]
+    pub(super) fn widen(self, pair: usize, times: &[f32], to: &mut [f32]) {
+        let width = times.len();
+        for (i, line) in self.pair(pair, 0..width.div_ceil(DEPTH)).iter().enumerate() {
+            let (row, column) = (i % STEP, i / STEP * DEPTH);
+            let (to, times) = (&mut to[row * width + column..], &times[column..]);
+            if let (Some(to), Some(times)) = (to.first_chunk_mut::<DEPTH>(), times.first_chunk::<DEPTH>()) {
+                let mut values = [0.0; DEPTH];
+                for j in 0..DEPTH {
+                    values[j] = widened(line.0[j]) * times[j];
+                }
+                *to = values;
+                continue;
+            }
+            for ((to, times), &value) in to.iter_mut().zip(times).zip(&line.0) {
+                *to = widened(value) * times;
+            }
+        }
+    }
+
+    /// Those from a row on with which two tiles begin.
+    pub(super) fn below(self, row: usize) -> Self {
+        assert!(row.is_multiple_of(STEP), "rows from where two tiles begin");
+        Self { lines: &self.lines[row * self.n_steps..], ..self }
     }
 
     /// Two tiles above each other, step by step.
@@ -198,6 +226,18 @@ mod unit {
         unsafe { transpose_of(tile) }
     }
 
+    /// Some rows from (row, column) on, if there are as many, and so many columns; each goes on to where the next begins.
+    #[inline(always)]
+    fn whole(
+        from: View<'_>,
+        (row, column): (usize, usize),
+        (n, width): (usize, usize),
+    ) -> Option<impl Iterator<Item = &[f32]>> {
+        let ((rows, columns), (values, stride)) = (from.dims(), from.in_rows());
+        let is_whole = row + n <= rows && column + width <= columns;
+        is_whole.then(|| values[row * stride + column..].chunks(stride))
+    }
+
     /// The first 16 values, scaled; zeros after the last.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
@@ -210,17 +250,20 @@ mod unit {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn rows_of(from: View, (row, column): (usize, usize), scale: f32, tile: &mut [Line]) {
         let scale = _mm512_set1_ps(scale);
-        for (i, line) in tile.iter_mut().enumerate() {
-            let Some(values) = piece(from, (row + i, column), DEPTH) else { break };
-            if let Ok(values) = <&[f32; DEPTH]>::try_from(values) {
+        if let Some(rows) = whole(from, (row, column), (tile.len(), DEPTH)) {
+            for (line, values) in tile.iter_mut().zip(rows) {
+                let Some(values) = values.first_chunk::<DEPTH>() else { break };
                 // SAFETY: vectors and arrays of the same size; any bits are valid in all of them.
                 unsafe {
                     let halves = transmute::<[f32; DEPTH], [__m512; 2]>(*values);
                     let [low, high] = halves.map(|half| _mm512_mul_ps(half, scale));
                     line.0 = transmute::<__m512bh, [u16; 32]>(_mm512_cvtne2ps_pbh(high, low));
                 }
-                continue;
             }
+            return;
+        }
+        for (i, line) in tile.iter_mut().enumerate() {
+            let Some(values) = piece(from, (row + i, column), DEPTH) else { break };
             let low = sixteen(values, scale);
             let high = sixteen(values.get(SIDE..).unwrap_or_default(), scale);
             // SAFETY: a vector and an array of the same size; any bits are valid in both.
@@ -240,16 +283,26 @@ mod unit {
             }
             turns
         };
-        let scale = _mm512_set1_ps(scale);
-        for (line, row) in tile.iter_mut().zip((row..).step_by(2)) {
-            let first = sixteen(piece(from, (row, column), SIDE).unwrap_or_default(), scale);
-            let second = sixteen(piece(from, (row + 1, column), SIDE).unwrap_or_default(), scale);
-            // SAFETY: vectors and arrays of the same size; any bits are valid in all of them.
-            line.0 = unsafe {
+        // SAFETY: a vector and an array of the same size; any bits are valid in both.
+        let turns = unsafe { transmute::<[u16; 32], __m512i>(TURNS) };
+        let in_turn = |first: __m512, second: __m512| {
+            // SAFETY: as above.
+            unsafe {
                 let both = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
-                let turns = transmute::<[u16; 32], __m512i>(TURNS);
                 transmute::<__m512i, [u16; 32]>(_mm512_permutexvar_epi16(turns, both))
-            };
+            }
+        };
+        let scale = _mm512_set1_ps(scale);
+        if let Some(mut rows) = whole(from, (row, column), (2 * tile.len(), SIDE)) {
+            for line in tile {
+                let (Some(first), Some(second)) = (rows.next(), rows.next()) else { break };
+                line.0 = in_turn(sixteen(first, scale), sixteen(second, scale));
+            }
+            return;
+        }
+        for (line, row) in tile.iter_mut().zip((row..).step_by(2)) {
+            let of = |row| sixteen(piece(from, (row, column), SIDE).unwrap_or_default(), scale);
+            line.0 = in_turn(of(row), of(row + 1));
         }
     }
 

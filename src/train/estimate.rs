@@ -14,7 +14,7 @@ fn values_kept(model: &ModelConfig) -> usize {
     let (q, kv) = (model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim);
     // Queries, keys and values; attention; the rows between attention and MLP and behind it; gate and up.
     let gate_up = kernels::kept_width(model.intermediate_size);
-    let kept = 2 * q + 2 * kv + 2 * model.hidden_size + gate_up;
+    let kept = q + 2 * kv + kernels::kept_rows_width(model.hidden_size, q) + gate_up;
     match kernels::level() {
         // Norms, projections and the MLP's product as well.
         kernels::Level::Portable => kept + 4 * model.hidden_size + model.intermediate_size,

@@ -145,8 +145,8 @@ impl<const M: usize> WithSimd for Span<'_, M> {
         }
         for (scores, part) in scores.iter_mut().zip(self.parts.chunks_exact_mut(2 + dim)) {
             let scores = &mut scores[..n];
-            part[0] = max_of(scores);
-            part[1] = exp_and_sum(scores, part[0]);
+            part[0] = max_of(simd, scores);
+            part[1] = exp_and_sum(simd, scores, part[0]);
         }
         let n_wide = dim / S::F32_LANES;
         for from in (0..n).step_by(KEYS) {

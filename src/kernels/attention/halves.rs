@@ -9,7 +9,7 @@ use pulp::bytemuck::cast;
 
 use super::few::{SPAN, TOGETHER};
 use crate::kernels::cpu::call_for;
-use crate::kernels::elementwise::{exp_and_sum, max_of};
+use crate::kernels::elementwise::{exp_and_sum, max_of, vectorised};
 use crate::kernels::half_floats::{narrow, widen};
 use crate::kernels::narrow::vectors::{are_there, numbers};
 
@@ -126,8 +126,7 @@ fn span<const M: usize>(q: &[f32], dim: usize, (lines, values): (&[[u16; SIDE]],
     }
     let n = values.len() / dim;
     for (scores, part) in scores.iter_mut().zip(parts.chunks_exact_mut(2 + dim)) {
-        part[0] = max_of(&scores[..n]);
-        part[1] = exp_and_sum(&mut scores[..n], part[0]);
+        exponentials(&mut scores[..n], part);
     }
     for at in (0..dim).step_by(COLUMNS) {
         let mut sums = [[_mm256_setzero_ps(); 4]; M];
@@ -144,6 +143,14 @@ fn span<const M: usize>(q: &[f32], dim: usize, (lines, values): (&[[u16; SIDE]],
         for (sums, part) in sums.into_iter().zip(parts.chunks_exact_mut(2 + dim)) {
             part[2 + at..][..COLUMNS].copy_from_slice(&cast::<_, [f32; COLUMNS]>(sums));
         }
+    }
+}
+
+vectorised! {
+    /// Turns scores into exponentials, shifted by the largest; that and their sum go first in `part`.
+    fn exponentials<'a>(scores: &'a mut [f32], part: &'a mut [f32]) -> () |simd| {
+        part[0] = max_of(simd, scores);
+        part[1] = exp_and_sum(simd, scores, part[0]);
     }
 }
 

@@ -151,10 +151,12 @@ vectorised! {
         }
     }
 
-    /// Softmax in place; returns the log of the sum of exponentials.
-    fn softmax_row<'a>(row: &'a mut [f32]) -> f32 {
-        let shift = max_of(row);
-        let sum = exp_and_sum(row, shift);
+    /// Softmax of the first `visible` scores in place, zero for the others; returns the log of the sum of exponentials.
+    fn softmax_row<'a>(row: &'a mut [f32], visible: usize) -> f32 |simd| {
+        row[visible..].fill(f32::NEG_INFINITY);
+        let shift = max_of(simd, row);
+        let sum = exp_and_sum(simd, row, shift);
+        row[visible..].fill(0.0);
         let inverse = 1.0 / sum;
         for v in row.iter_mut() {
             *v *= inverse;
@@ -162,29 +164,35 @@ vectorised! {
         sum.ln() + shift
     }
 
-    /// Turns scores into probabilities, by the log of the sum of their exponentials, and the gradient of these into that of
-    /// the scores.
-    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], log_sum: f32) -> () {
+    /// Turns the first `visible` scores into probabilities, by the log of the sum of their exponentials, and the gradient of
+    /// these into that of the scores; the others become zero.
+    fn softmax_backward_row<'a>(p: &'a mut [f32], ds: &'a mut [f32], visible: usize, log_sum: f32) -> () |simd| {
         for p in p.iter_mut() {
             *p = exp(*p - log_sum);
         }
-        let mean = dot(p, ds);
+        p[visible..].fill(0.0);
+        ds[visible..].fill(0.0);
+        let mean = dot(simd, p, ds);
         for (p, ds) in p.iter().zip(ds) {
             *ds = *p * (*ds - mean);
         }
     }
 }
 
+/// Scores that stand in a vector, at most: so many more are gone through than are visible, rather than some one by one.
+const BESIDE: usize = 16;
+
 /// Softmax of the first `visible` scores, zero after them; returns the log of the sum of exponentials.
 pub(in crate::kernels) fn softmax(row: &mut [f32], visible: usize) -> f32 {
-    let (seen, hidden) = row.split_at_mut(visible);
+    let (seen, hidden) = row.split_at_mut(visible.next_multiple_of(BESIDE).min(row.len()));
     hidden.fill(0.0);
-    softmax_row(seen)
+    softmax_row(seen, visible)
 }
 
 /// Turns scores into probabilities and `dP` into `dS = P (dP - sum of P dP)`, for the first `visible`; zero after them.
 fn softmax_backward((p, ds): (&mut [f32], &mut [f32]), visible: usize, log_sum: f32) {
-    p[visible..].fill(0.0);
-    ds[visible..].fill(0.0);
-    softmax_backward_row(&mut p[..visible], &mut ds[..visible], log_sum);
+    let seen = visible.next_multiple_of(BESIDE).min(p.len());
+    p[seen..].fill(0.0);
+    ds[seen..].fill(0.0);
+    softmax_backward_row(&mut p[..seen], &mut ds[..seen], visible, log_sum);
 }

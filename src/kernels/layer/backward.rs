@@ -10,6 +10,7 @@ use crate::kernels::blocks::{each_rounded_block, own};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::View;
 use crate::kernels::mlp;
+use crate::kernels::norm::Came;
 use crate::kernels::packed::{Rows, room};
 
 impl FusedLayer {
@@ -22,7 +23,7 @@ impl FusedLayer {
         (dx, d_own): (&mut [f32], &mut [f32]),
         meanwhile: impl FnOnce() -> R + Send,
     ) -> R {
-        let (layer, n, x) = (&*self.layer, self.n_rows(&kept.x), &kept.x[..]);
+        let (layer, n) = (&*self.layer, kept.n);
         let [qkv_stack, output_stack, gate_up_stack, down_stack] = stacks;
         let outputs = layer.stacks().map(|s| s.dims().0);
         let (hidden, inner, attended) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
@@ -60,7 +61,6 @@ impl FusedLayer {
                 buffers;
             let [x_down, d_output, d_gate_up_room, d_down] = rooms;
             let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
-            let middle = own(&kept.middle, &rows, hidden);
             let plain_dy = own(dy, &rows, hidden);
             let dy = Rows::rounded(plain_dy, (n, hidden), d_down);
             down_stack.thin(dy, n, u_down);
@@ -71,7 +71,8 @@ impl FusedLayer {
             gate_up_stack.thin(d_gate_up, n, u_gate_up);
             let mut dh = Buffer::new(n * hidden);
             gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
-            if n_rounded == 0 {
+            let middle = kept.came_to(1, &rows, hidden);
+            if let Came::Plain(middle) = middle {
                 layer.ffn_norm.rows(middle, h);
                 kept.attended.rows(&self.shape, rows, of_attention);
             }
@@ -91,8 +92,8 @@ impl FusedLayer {
         ];
         each_rounded_block(n, buffers, [d_qkv_room], |(rows, [dx, h, d_qkv, u]), [d_qkv_room]| {
             let (n, first) = (rows.len(), rows.start);
-            let x = own(x, &rows, hidden);
-            if n_rounded == 0 {
+            let x = kept.came_to(0, &rows, hidden);
+            if let Came::Plain(x) = x {
                 layer.attn_norm.rows(x, h);
             }
             let d_qkv = Rows::made((d_qkv, d_qkv_room), (n, outputs[0]), |r, to| {
