@@ -223,6 +223,7 @@ fn join(
     rows: Range<usize>,
     (to, width, first): (&mut [f32], usize, usize),
 ) {
+    assert_eq!(spans.len(), blocks.len(), "a block for each task");
     for (spans, blocks) in spans.chunks(n_kv_heads).zip(blocks.chunks(n_kv_heads)) {
         for (span, block) in spans.iter().zip(blocks) {
             let column = first + span.kv_head * n;

@@ -18,8 +18,8 @@ pub enum Level {
     Avx512,
     /// The same, but for what `Avx2` does in other numbers: AVX-512 with VNNI does it so, too.
     Vnni,
-    /// Products of matrices in bfloat16 with float32 sums, in vectors; the embedding in bfloat16; half floats as with `Avx2`;
-    /// all else with AVX-512.
+    /// Products of matrices in bfloat16 with float32 sums, in vectors; the embedding, and what is kept of rows for the backward
+    /// pass, in bfloat16; half floats as with `Avx2`; all else with AVX-512.
     Bf16,
     /// The same on the matrix unit.
     Amx,

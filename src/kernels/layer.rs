@@ -2,8 +2,9 @@
 //!
 //! All layers are one operator, so nothing stands between them. Everything but attention looks at one row at a time, so
 //! a block of rows goes through norm, projections and MLP on one thread, in its cache; apart from attention threads meet
-//! twice a layer each way. Kept for the backward pass are each layer's input and the results of its projections; norms
-//! and the MLP's inner values are computed again.
+//! twice a layer each way, and once for LoRA's gradients. Kept for the backward pass are the results of a layer's projections
+//! and its input, or what its norms make of that and of the rows in its middle, where that is rounded; the MLP's inner values,
+//! and else norms, are computed again.
 
 mod answer;
 mod backward;
@@ -119,7 +120,8 @@ impl Corrections<'_> {
 }
 
 /// Room that the rows before a layer's norms and those of its attention (`attended` wide) take until the backward pass, for one
-/// of them, in values of float32. Where products round them they wait as that, and rows before a norm as what it made of them.
+/// of them, in values of float32. Where products round them they wait as that, and rows before a norm as what it made of them
+/// (but those of a layer whose widths do not allow it, of which this knows nothing).
 pub fn kept_rows_width(hidden: usize, attended: usize) -> usize {
     let width = 2 * hidden + attended;
     if level().is_bfloat16() { width.div_ceil(2) } else { width }
@@ -153,9 +155,9 @@ pub fn decoder_layers(
         None => lora.in_one_vector()?,
     };
     let keeps = x.track_op() || flat.track_op();
-    let fused = |(layer, plans): (&Arc<FrozenLayer>, _)| {
-        let (layer, shape) = (layer.clone(), shape.clone());
-        FusedLayer { layer, shape, plans, scaling: lora.scaling as f32 }
+    let fused = |(layer, plans): (&Arc<FrozenLayer>, [StackPlan; 4])| {
+        let (layer, shape, rounds) = (layer.clone(), shape.clone(), can_round(layer, &plans));
+        FusedLayer { layer, shape, plans, scaling: lora.scaling as f32, rounds }
     };
     let layers = layers.iter().zip(plans).map(fused).collect();
     // Candle wants a gradient of all that is no variable.
@@ -197,21 +199,22 @@ struct FusedLayer {
     shape: Arc<AttentionShape>,
     plans: [StackPlan; 4],
     scaling: f32,
+    /// Whether rows are kept as they were rounded for products.
+    rounds: bool,
+}
+
+/// Whether rows of a layer can be kept as they were rounded for products: they can be used from where each correction begins,
+/// and by the norms' backward pass.
+fn can_round(layer: &FrozenLayer, plans: &[StackPlan; 4]) -> bool {
+    let mut starts = plans.iter().flat_map(|plan| &plan.blocks).map(|block| block.start);
+    let norms = [&layer.attn_norm, &layer.ffn_norm].into_iter().all(RmsNorm::can_be_undone);
+    level().is_bfloat16() && norms && can_begin(layer.down.dims().1) && starts.all(can_begin)
 }
 
 impl FusedLayer {
     /// Rows of `x` (n, hidden).
     fn n_rows(&self, x: &[f32]) -> usize {
         x.len() / self.layer.qkv.dims().1
-    }
-
-    /// `n`, if rows are rounded for products and can be used so from where each correction begins, and by the norms' backward
-    /// pass; else nought.
-    fn n_rounded(&self, n: usize) -> usize {
-        let norms = [&self.layer.attn_norm, &self.layer.ffn_norm].into_iter().all(RmsNorm::can_be_undone);
-        let mut starts = self.plans.iter().flat_map(|plan| &plan.blocks).map(|block| block.start);
-        let can = norms && can_begin(self.layer.down.dims().1) && starts.all(can_begin);
-        if level().is_bfloat16() && can { n } else { 0 }
     }
 
     /// Its stacks, ready for the forward pass.
@@ -252,7 +255,7 @@ impl Fused {
         let ready = |i: usize| self.layers.get(i).map(|layer| layer.ready_forward(flat));
         let mut stacks = ready(0);
         for (i, layer) in self.layers.iter().enumerate() {
-            let Some(of_layer) = stacks else { break };
+            let Some(of_layer) = stacks else { bail!("decoder-layers: a layer without stacks") };
             let mut y = Buffer::new(x.len());
             let (own, next) = layer.forward(of_layer?, rows, &mut y, || ready(i + 1));
             stacks = next;

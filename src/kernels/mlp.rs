@@ -14,7 +14,7 @@ use super::elementwise::{exp, vectorised};
 use super::half_floats;
 use super::matmul::View;
 use super::packed::{Room, Rows};
-use super::rounding::{DEPTH, can_begin, lhs_len, round_columns};
+use super::rounding::{DEPTH, lhs_len, round_columns};
 use super::turn::Line;
 
 /// SwiGLU: `silu(gate) · up`, value by value (Shazeer 2020). The rows (n, 2 · intermediate) hold the gate,
@@ -81,24 +81,25 @@ pub fn kept_width(inner: usize) -> usize {
     if level().rounds() { inner } else { 2 * inner }
 }
 
-/// Columns of gate and way up that are made at one time: with the rows of a block they stay in the second cache. Where rows
-/// are not rounded to bfloat16, all.
-fn columns_of(inner: usize) -> impl Iterator<Item = Range<usize>> {
+/// Columns of gate and way up that are made at one time: where rows are rounded to bfloat16, as many as stay in the second
+/// cache with the rows of a block; else all.
+fn columns_of(inner: usize, is_rounded: bool) -> impl Iterator<Item = Range<usize>> {
     const TOGETHER: usize = 6 * DEPTH;
-    let n = if level().is_bfloat16() && can_begin(inner) { TOGETHER } else { inner.max(1) };
+    let n = if is_rounded { TOGETHER } else { inner.max(1) };
     (0..inner).step_by(n).map(move |start| start..(start + n).min(inner))
 }
 
 /// Calls `make` for columns of gate and way up of `n` rows and room for them, joins them in `room` (n, `inner`), and keeps
-/// them for the backward pass in `kept` (n, [`kept_width`]): some columns after others, of which those of the gate first.
+/// them for the backward pass in `kept` (n, [`kept_width`]): some columns after others, of which those of the gate first. Where
+/// rows are rounded, `inner` is a multiple of 32.
 pub(super) fn join_and_keep<'a>(
     mut kept: &mut [f32],
     make: impl Fn(Range<usize>, &mut [f32]),
-    (n, inner): (usize, usize),
+    (n, inner, is_rounded): (usize, usize, bool),
     room: &'a mut Room,
 ) -> Rows<'a> {
     let rounds = level().rounds();
-    for columns in columns_of(inner) {
+    for columns in columns_of(inner, is_rounded) {
         let width = columns.len();
         let (these, others) = kept.split_at_mut(n * kept_width(width));
         kept = others;
@@ -123,12 +124,11 @@ pub(super) fn join_and_keep<'a>(
 pub(super) fn join_and_part(
     mut kept: &[f32],
     make: impl Fn(Range<usize>, &mut [f32]),
-    (n, inner): (usize, usize),
+    (n, inner, is_rounded): (usize, usize, bool),
     [(joined, joined_room), (d_gate_up, d_room)]: [(&mut [f32], &mut [Line]); 2],
 ) {
-    let is_rounded = !joined_room.is_empty();
     let together = if is_rounded { STEP } else { 1 };
-    for columns in columns_of(inner) {
+    for columns in columns_of(inner, is_rounded) {
         let width = columns.len();
         let (these, others) = kept.split_at(n * kept_width(width));
         kept = others;

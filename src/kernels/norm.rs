@@ -54,9 +54,9 @@ impl RmsNorm {
         Ok(Self { weight: weight.into(), inverse_weight, eps: eps as f32 })
     }
 
-    /// Whether rows that went can stand for those that came: no weight is nought.
+    /// Whether rows that went can stand for those that came: no weight is nought, or so small that they would be.
     pub(super) fn can_be_undone(&self) -> bool {
-        self.inverse_weight.iter().all(|w| w.is_finite())
+        self.weight.iter().all(|w| w.abs() > 1e-30)
     }
 
     /// Number of weights.
@@ -140,23 +140,24 @@ fn backward_block<'a>(
 ) -> () |simd| {
     let width = norm.weight.len();
     let gradients = gradients.0.chunks_exact(width).zip(gradients.1.chunks_exact(width));
-    let (mut units, mut weighed) = (Buffer::new(STEP * width), Buffer::new(width));
+    let together = if matches!(came, Came::Plain(_)) { 1 } else { STEP };
+    let (mut units, mut weighed) = (Buffer::new(together * width), Buffer::new(width));
     for ((i, dx), (dy, others)) in dx.chunks_exact_mut(width).enumerate().zip(gradients) {
-        let unit = &mut units[i % STEP * width..][..width];
-        let (inverse, unit) = match came {
+        let inverse = match came {
             Came::Plain(x) => {
                 let x = &x[i * width..(i + 1) * width];
                 let inverse = norm.inverse_size(simd, x);
-                unit.iter_mut().zip(x).for_each(|(u, &x)| *u = x * inverse);
-                (inverse, &*unit)
+                units.iter_mut().zip(x).for_each(|(u, &x)| *u = x * inverse);
+                inverse
             }
             Came::Normed(rows, inverse) => {
                 if i.is_multiple_of(STEP) {
                     rows.widen(i / STEP, &norm.inverse_weight, &mut units);
                 }
-                (inverse[i], &units[i % STEP * width..][..width])
+                inverse[i]
             }
         };
+        let unit = &units[i % together * width..][..width];
         for ((g, &dy), &w) in weighed.iter_mut().zip(dy).zip(&*norm.weight) {
             *g = dy * w;
         }
@@ -193,5 +194,6 @@ mod tests {
         let norm =
             |weights: &[f32]| RmsNorm::new(&Tensor::new(weights, &Device::Cpu).unwrap(), 1e-5).unwrap();
         assert!(norm(&[1.0, -0.5]).can_be_undone() && !norm(&[1.0, 0.0]).can_be_undone());
+        assert!(!norm(&[1.0, 1e-38]).can_be_undone());
     }
 }

@@ -48,7 +48,7 @@ pub(super) enum Onto {
     Sum,
 }
 
-/// A product that is added to another; its matrix is packed as the other's.
+/// A product that is added to another; its matrix is packed as the other's, and its rows are rounded if that is.
 #[derive(Clone, Copy)]
 pub(super) struct Added<'a> {
     /// The first column that it is added to: a panel begins there.

@@ -35,11 +35,11 @@ impl FusedLayer {
         // What gradients of LoRA's weights are made of: what the stacks read, and gradients of what they made. Where rows are
         // rounded, most are kept as that alone.
         let inputs = layer.stacks().map(|s| s.dims().1);
-        let n_rounded = self.n_rounded(n);
+        let n_rounded = if self.rounds { n } else { 0 };
         let mut d_rooms = outputs.map(|width| room(n_rounded, width));
         let mut x_down = room(n_rounded, inner);
         let [d_qkv_room, d_output, d_gate_up_room, d_down] = &mut d_rooms;
-        let unless_rounded = |width: usize| buffer(if n_rounded > 0 { 0 } else { width });
+        let unless_rounded = |width: usize| buffer(if self.rounds { 0 } else { width });
         let (mut joined, mut d_gate_up) = (unless_rounded(inner), unless_rounded(outputs[2]));
         let (mut h_attn, mut h_ffn) = (unless_rounded(hidden), unless_rounded(hidden));
         let (mut of_attention, mut d_qkv) = (unless_rounded(attended), unless_rounded(outputs[0]));
@@ -63,14 +63,14 @@ impl FusedLayer {
             let gate_up = own(&kept.gate_up, &rows, mlp::kept_width(inner));
             let plain_dy = own(dy, &rows, hidden);
             let dy = Rows::rounded(plain_dy, (n, hidden), d_down);
-            down_stack.thin(dy, n, u_down);
-            let make = |inputs: Range<usize>, to: &mut [f32]| down_stack.inputs((dy, u_down), n, inputs, to);
+            let u = down_stack.thin(dy, n, u_down);
+            let make = |inputs: Range<usize>, to: &mut [f32]| down_stack.inputs((dy, &u), n, inputs, to);
             let into = [(joined, x_down), (&mut *d_gate_up, &mut *d_gate_up_room)];
-            mlp::join_and_part(gate_up, make, (n, inner), into);
+            mlp::join_and_part(gate_up, make, (n, inner, self.rounds), into);
             let d_gate_up = Rows::rounded_before(d_gate_up, outputs[2], d_gate_up_room);
-            gate_up_stack.thin(d_gate_up, n, u_gate_up);
+            let u = gate_up_stack.thin(d_gate_up, n, u_gate_up);
             let mut dh = Buffer::new(n * hidden);
-            gate_up_stack.rows(d_gate_up, u_gate_up, n, &mut dh);
+            gate_up_stack.rows(d_gate_up, &u, n, &mut dh);
             let middle = kept.came_to(1, &rows, hidden);
             if let Came::Plain(middle) = middle {
                 layer.ffn_norm.rows(middle, h);
@@ -78,8 +78,8 @@ impl FusedLayer {
             }
             layer.ffn_norm.rows_backward(middle, (&dh, plain_dy), d_middle);
             let d_middle = Rows::rounded(d_middle, (n, hidden), d_output);
-            output_stack.thin(d_middle, n, u_output);
-            output_stack.rows(d_middle, u_output, n, d_attended);
+            let u = output_stack.thin(d_middle, n, u_output);
+            output_stack.rows(d_middle, &u, n, d_attended);
         });
         let attention = || kept.attended.backward(&kept.qkv, &d_attended, &self.shape);
         let (gradients, other) = rayon::join(attention, meanwhile);
@@ -99,10 +99,10 @@ impl FusedLayer {
             let d_qkv = Rows::made((d_qkv, d_qkv_room), (n, outputs[0]), |r, to| {
                 gradients.rows(&self.shape, first + r.start..first + r.end, to);
             });
-            qkv_stack.thin(d_qkv, n, u);
+            let u = qkv_stack.thin(d_qkv, n, u);
             if !dx.is_empty() {
                 let mut dh = Buffer::new(n * hidden);
-                qkv_stack.rows(d_qkv, u, n, &mut dh);
+                qkv_stack.rows(d_qkv, &u, n, &mut dh);
                 layer.attn_norm.rows_backward(x, (&dh, own(&d_middle, &rows, hidden)), dx);
             }
         });

@@ -29,7 +29,8 @@ pub(super) struct Kept {
     pub(super) middle: Buffer,
     /// One over the sizes of rows that are known so (n): those that came in, and those between.
     pub(super) inverse: [Buffer; 2],
-    /// (n, 2 · intermediate), as [`mlp::join_and_keep`] keeps it.
+    /// (n, 2 · intermediate), as [`mlp::join_and_keep`] keeps it: each block of rows on its own, so that the backward pass must
+    /// take the same.
     pub(super) gate_up: Buffer,
     /// `s x Aᵀ` of each stack (n, its width).
     pub(super) thin: [Buffer; 4],
@@ -61,14 +62,15 @@ impl FusedLayer {
         let (hidden, inner, width) = (layer.qkv.dims().1, layer.down.dims().1, layer.output.dims().1);
         let buffer = |width: usize| Buffer::new(n * width);
         let widths = self.plans.each_ref().map(StackPlan::width);
-        let n_rounded = self.n_rounded(n);
+        let n_rounded = if self.rounds { n } else { 0 };
+        let (one, own_width) = (usize::from(self.rounds), |width| if self.rounds { 0 } else { width });
         let mut kept = Kept {
             n,
             x,
             qkv: buffer(outputs[0]),
             attended: Attended::default(),
             read: [hidden, width, hidden].map(|width| room(n_rounded, width)),
-            middle: buffer(if n_rounded > 0 { 0 } else { hidden }),
+            middle: buffer(own_width(hidden)),
             inverse: [Buffer::new(n_rounded), Buffer::new(n_rounded)],
             gate_up: buffer(mlp::kept_width(inner)),
             thin: widths.map(buffer),
@@ -76,7 +78,6 @@ impl FusedLayer {
         let x = &kept.x[..];
         let [thin_qkv, thin_output, thin_gate_up, thin_down] = &mut kept.thin;
         let [read_qkv, read_output, read_gate_up] = kept.read.each_mut().map(|room| &mut room[..]);
-        let (one, own_width) = (usize::from(n_rounded > 0), |width| if n_rounded > 0 { 0 } else { width });
         let [inverse_attn, inverse_ffn] = kept.inverse.each_mut().map(|inverse| (&mut inverse[..], one));
         let buffers = [(&mut kept.qkv[..], outputs[0]), (&mut thin_qkv[..], widths[0]), inverse_attn];
         each_rounded_block(n, buffers, [read_qkv], |(rows, [qkv, thin, inverse]), [lines]| {
@@ -119,19 +120,19 @@ impl FusedLayer {
                     let inverse = inverse.get_mut(rows.clone()).unwrap_or_default();
                     layer.ffn_norm.rows_measured(own(middle, &rows, hidden), h, inverse);
                 });
-                gate_up_stack.thin(h, n, thin_gate_up);
+                let thin = gate_up_stack.thin(h, n, thin_gate_up);
                 let make = |outputs: Range<usize>, to: &mut [f32]| {
                     let stride = outputs.len();
-                    gate_up_stack.outputs((h, thin_gate_up), n, outputs, (to, stride, Onto::Nothing));
+                    gate_up_stack.outputs((h, &thin), n, outputs, (to, stride, Onto::Nothing));
                 };
                 let mut lines = room(n, inner);
                 let mut of_joined = Room::within(&mut lines, n, inner);
-                let joined = mlp::join_and_keep(gate_up, make, (n, inner), &mut of_joined);
+                let joined = mlp::join_and_keep(gate_up, make, (n, inner, self.rounds), &mut of_joined);
                 y.copy_from_slice(middle);
                 down_stack.rows(joined, n, (y, Onto::Sum), thin_down);
             },
         );
-        if n_rounded > 0 {
+        if self.rounds {
             kept.attended.forget_outputs();
             kept.x = Buffer::default();
         }

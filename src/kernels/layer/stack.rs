@@ -5,9 +5,11 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 use super::{FrozenLayer, LayerCorrections};
+use crate::kernels::buffer::Buffer;
 use crate::kernels::linear::PackedWeight;
 use crate::kernels::matmul::View;
-use crate::kernels::packed::{Added, Factor, Onto, Packed, Rows};
+use crate::kernels::packed::{Added, Factor, Onto, Packed, Rows, room};
+use crate::kernels::turn::Line;
 
 /// Where the corrections of a stack stand in the flat vector of all LoRA weights: first all `A`, one below the other, then
 /// each `B`.
@@ -90,6 +92,31 @@ impl StackPlan {
     }
 }
 
+/// Thin products of some rows, each rounded for what it is multiplied by.
+pub(super) struct Thin<'a> {
+    values: &'a [f32],
+    /// Of each.
+    width: usize,
+    lines: Vec<Buffer<Line>>,
+}
+
+impl<'a> Thin<'a> {
+    /// `count` of `n` rows, beside each other.
+    fn new(values: &'a [f32], n: usize, (count, width): (usize, usize)) -> Self {
+        let mut lines: Vec<_> = (0..count).map(|_| room(n, width)).collect();
+        for (j, room) in lines.iter_mut().enumerate() {
+            Rows::new(values, count * width).after(j * width).rounded_in(room, (n, width));
+        }
+        Self { values, width, lines }
+    }
+
+    fn rows(&self, j: usize) -> Rows<'_> {
+        Rows::new(self.values, self.lines.len() * self.width)
+            .after(j * self.width)
+            .kept_in(&self.lines[j], self.width)
+    }
+}
+
 /// A stack ready for the forward pass: `y = x Wᵀ + (s x Aᵀ) Bᵀ`.
 pub(super) struct Forward<'a> {
     base: &'a Packed,
@@ -109,30 +136,30 @@ impl<'a> Forward<'a> {
 
     /// `n` rows, onto `y`; their thin products `s x Aᵀ` go into `thin`.
     pub(super) fn rows(&self, x: Rows, n: usize, (y, onto): (&mut [f32], Onto), thin: &mut [f32]) {
-        self.thin(x, n, thin);
-        let d_out = self.base.dims().1;
-        self.outputs((x, thin), n, 0..d_out, (y, d_out, onto));
+        let (thin, d_out) = (self.thin(x, n, thin), self.base.dims().1);
+        self.outputs((x, &thin), n, 0..d_out, (y, d_out, onto));
     }
 
-    /// The thin products of `n` rows.
-    pub(super) fn thin(&self, x: Rows, n: usize, thin: &mut [f32]) {
+    /// The thin products of `n` rows, which go into `thin`.
+    pub(super) fn thin<'b>(&self, x: Rows, n: usize, thin: &'b mut [f32]) -> Thin<'b> {
         if let Some(a) = &self.down {
-            a.multiply(x, n, (thin, self.ups.len() * self.rank), Onto::Nothing);
+            a.multiply(x, n, (&mut *thin, self.ups.len() * self.rank), Onto::Nothing);
         }
+        Thin::new(thin, n, (self.ups.len(), self.rank))
     }
 
     /// Some outputs of `n` rows, from these and their thin products: all, or those of some corrections, or such that they and
     /// all corrections begin with panels.
     pub(super) fn outputs(
         &self,
-        (x, thin): (Rows, &[f32]),
+        (x, thin): (Rows, &Thin),
         n: usize,
         outputs: Range<usize>,
         (y, stride, onto): (&mut [f32], usize, Onto),
     ) {
         let (mut with, mut after) = (Vec::new(), Vec::new());
         for (j, (block, matrix)) in self.ups.iter().enumerate() {
-            let rows = Rows::new(thin, self.ups.len() * self.rank).after(j * self.rank);
+            let rows = thin.rows(j);
             let to = if self.base.begins_panel(block.start) { &mut with } else { &mut after };
             to.push(Added { column: block.start, rows, matrix });
         }
@@ -161,23 +188,24 @@ impl<'a> Backward<'a> {
         Self { base: base.backward(), down, ups, rank: plan.rank }
     }
 
-    /// The thin products `u` of `n` rows.
-    pub(super) fn thin(&self, dy: Rows, n: usize, u: &mut [f32]) {
+    /// The thin products `u` of `n` rows, which go into `u`.
+    pub(super) fn thin<'b>(&self, dy: Rows, n: usize, u: &'b mut [f32]) -> Thin<'b> {
         let width = self.ups.len() * self.rank;
         for (j, (block, b)) in self.ups.iter().enumerate() {
             b.multiply(dy.after(block.start), n, (&mut u[j * self.rank..], width), Onto::Nothing);
         }
+        Thin::new(u, n, (1, width))
     }
 
     /// The gradient of the input of `n` rows, from that of the output and `u`.
-    pub(super) fn rows(&self, dy: Rows, u: &[f32], n: usize, dx: &mut [f32]) {
+    pub(super) fn rows(&self, dy: Rows, u: &Thin, n: usize, dx: &mut [f32]) {
         self.inputs((dy, u), n, 0..self.base.dims().1, dx);
     }
 
     /// The same for some of the inputs (n, as many): whole panels.
-    pub(super) fn inputs(&self, (dy, u): (Rows, &[f32]), n: usize, inputs: Range<usize>, dx: &mut [f32]) {
+    pub(super) fn inputs(&self, (dy, u): (Rows, &Thin), n: usize, inputs: Range<usize>, dx: &mut [f32]) {
         let width = inputs.len();
-        let added = |a| Added { column: 0, rows: Rows::new(u, self.ups.len() * self.rank), matrix: a };
+        let added = |a| Added { column: 0, rows: u.rows(0), matrix: a };
         let added: Vec<Added> = self.down.iter().map(added).collect();
         self.base.multiply_columns((dy, n), inputs, (dx, width), (Onto::Nothing, &added));
     }

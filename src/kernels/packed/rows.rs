@@ -91,8 +91,13 @@ impl<'a> Rows<'a> {
         (n, depth): (usize, usize),
         room: &'a mut [Line],
     ) -> Self {
-        let rounded = (!room.is_empty()).then(|| Rounded::new(View::new(values, n, depth), room));
-        Self { rounded, ..Self::new(values, depth) }
+        Self::new(values, depth).rounded_in(room, (n, depth))
+    }
+
+    /// With `n` rows of `depth` values rounded if there is [`room`].
+    pub(in crate::kernels) fn rounded_in(self, room: &'a mut [Line], (n, depth): (usize, usize)) -> Self {
+        let rounded = (!room.is_empty()).then(|| Rounded::new(self.view(n, depth), room));
+        Self { rounded, ..self }
     }
 
     /// Rows as `make` makes them, rounded if there is room for that, as [`make_columns`].
@@ -107,8 +112,12 @@ impl<'a> Rows<'a> {
 
     /// Rows that were rounded, block by block, if there was [`room`]; else as they are.
     pub(in crate::kernels) fn rounded_before(values: &'a [f32], depth: usize, room: &'a [Line]) -> Self {
-        let rounded = (!room.is_empty()).then(|| Rounded::of(room, depth));
-        Self { rounded, ..Self::new(values, depth) }
+        Self::new(values, depth).kept_in(room, depth)
+    }
+
+    /// With rows of `depth` values as they were rounded, if there was [`room`].
+    pub(in crate::kernels) fn kept_in(self, room: &'a [Line], depth: usize) -> Self {
+        Self { rounded: (!room.is_empty()).then(|| Rounded::of(room, depth)), ..self }
     }
 
     /// As they were rounded.

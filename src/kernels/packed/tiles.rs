@@ -118,7 +118,7 @@ impl Tiles {
         let (depth, width) = if task.turned { (self.width, self.depth) } else { self.dims() };
         let mut lines = Buffer::new(if task.lhs.rounded.is_some() { 0 } else { lhs_len(n, depth) });
         let lhs = task.lhs.rounded.unwrap_or_else(|| Rounded::new(task.lhs.view(n, depth), &mut lines));
-        let added: Vec<Extra> = task.added.iter().filter_map(|a| Extra::new(a, n)).collect();
+        let added: Vec<Extra> = task.added.iter().map(Extra::new).collect();
         let rhs = Right::of(self, task.turned);
         let columns = task.panels.start * PANEL..(task.panels.end * PANEL).min(width);
         let size = (n, columns, 0..depth);
@@ -248,20 +248,20 @@ fn panel_len(depth: usize) -> usize {
     depth.div_ceil(DEPTH) * STEP
 }
 
-/// A product to be added, its rows rounded.
+/// A product to be added.
 struct Extra<'a> {
-    lhs: Buffer<Line>,
+    lhs: Rounded<'a>,
     matrix: &'a Tiles,
     /// The panel that its first is added to.
     first: usize,
 }
 
 impl<'a> Extra<'a> {
-    fn new(added: &Added<'a>, n: usize) -> Option<Self> {
-        let Packed::Tiles(matrix) = added.matrix else { return None };
-        let mut lhs = Buffer::new(lhs_len(n, matrix.depth));
-        Rounded::new(added.rows.view(n, matrix.depth), &mut lhs);
-        Some(Self { lhs, matrix, first: added.column / PANEL })
+    fn new(added: &Added<'a>) -> Self {
+        let (Packed::Tiles(matrix), Some(lhs)) = (added.matrix, added.rows.rounded) else {
+            unreachable!("what is added to tiles is packed and rounded as these")
+        };
+        Self { lhs, matrix, first: added.column / PANEL }
     }
 
     /// What is added to a panel.
@@ -272,7 +272,7 @@ impl<'a> Extra<'a> {
 
     fn steps<'b>(&'b self, pair: usize, rhs: &'b [Line]) -> Steps<'b> {
         let half = self.matrix.depth <= SIDE;
-        Steps { lhs: &self.lhs[pair * rhs.len()..][..rhs.len()], rhs, half }
+        Steps { lhs: self.lhs.pair(pair, 0..rhs.len() / STEP), rhs, half }
     }
 }
 

@@ -61,29 +61,48 @@ fn a_decoder_layer_keeps_the_laws() {
     }
 }
 
-/// Where rows are rounded, gradients are made of these if every correction begins where a tile does, as those of real
-/// models do; some of more rows than are taken at one go.
+/// As those of real models, but for few widths: every correction begins where a tile does, and the MLP is wider than what is
+/// made of it at one go. 8 query heads and 4 key heads of width 8.
+const EVEN: [Corrected; 7] = [
+    (0, 0, (64, 72)),
+    (0, 64, (32, 72)),
+    (0, 96, (32, 72)),
+    (1, 0, (72, 64)),
+    (2, 0, (416, 72)),
+    (2, 416, (416, 72)),
+    (3, 0, (72, 416)),
+];
+
+fn even_layer(which: u32) -> Arc<FrozenLayer> {
+    layer_of(72, (128, 64), 416, 100 * which)
+}
+
+fn even_shape(n_shared: usize, lengths: &[usize]) -> Arc<AttentionShape> {
+    Arc::new(AttentionShape { n_heads: 8, n_kv_heads: 4, ..(*sharing(n_shared, lengths)).clone() })
+}
+
+/// Where rows are rounded, they are kept so, and gradients are made of them; some of more rows than are taken at one go.
 #[test]
 fn corrections_that_begin_where_tiles_do_keep_the_laws() {
-    let all = [
-        (0, 0, (64, 48)),
-        (0, 64, (32, 48)),
-        (0, 96, (32, 48)),
-        (1, 0, (48, 64)),
-        (2, 0, (72, 48)),
-        (3, 0, (48, 72)),
-    ];
-    let few = [(2, 0, (64, 48)), (2, 64, (64, 48)), (3, 0, (48, 64))];
-    let (odd, even) = (layer_of(48, (128, 64), 72, 0), layer_of(48, (128, 64), 64, 0));
-    for (layer, corrected, rank, lengths) in [
-        (&odd, &all[..], 3, vec![33]),
-        (&odd, &all[..], 16, vec![129]),
-        (&even, &few[..], 20, vec![1]),
-        (&even, &few[..], 5, vec![240, 230, 220, 150]),
+    for (corrected, rank, n_shared, lengths) in [
+        (&EVEN[..], 3, 0, vec![33]),
+        (&EVEN[..], 16, 0, vec![129]),
+        (&EVEN[4..], 20, 0, vec![1]),
+        (&EVEN[..4], 2, 40, vec![7, 30]),
+        (&EVEN[..], 5, 66, vec![180, 190, 170, 150]),
     ] {
-        let shape = AttentionShape { n_heads: 8, n_kv_heads: 4, ..(*shape(&lengths)).clone() };
-        assert_laws(layer, corrected, rank, &Arc::new(shape));
+        assert_laws(&even_layer(0), corrected, rank, &even_shape(n_shared, &lengths));
     }
+}
+
+/// Then rows are kept as they are, at every level.
+#[test]
+fn a_norm_that_hides_a_column_keeps_the_laws() {
+    let mut layer = even_layer(0);
+    let hides = Tensor::arange(0.0_f32, 72.0, &Device::Cpu).unwrap();
+    let norm = RmsNorm::new(&(hides / 36.0).unwrap(), 1e-5).unwrap();
+    Arc::get_mut(&mut layer).unwrap().ffn_norm = norm;
+    assert_laws(&layer, &EVEN, 4, &even_shape(3, &[40, 9]));
 }
 
 fn assert_laws(layer: &Arc<FrozenLayer>, corrected: &[Corrected], rank: usize, shape: &Arc<AttentionShape>) {
@@ -122,8 +141,15 @@ fn a_layer_without_corrections_passes_the_gradient_on() {
 /// Three layers, corrected differently, one not at all; their weights are views of one vector.
 #[test]
 fn layers_on_top_of_each_other_keep_the_laws() {
-    let (layers, shape) = ([0, 1, 2].map(another_layer), sharing(2, &[3, 6]));
-    let corrected = [&ALL[..], &[], &ALL[1..5]];
+    assert_laws_of_three(&[0, 1, 2].map(another_layer), [&ALL, &[], &ALL[1..5]], &sharing(2, &[3, 6]));
+    assert_laws_of_three(&[0, 1, 2].map(even_layer), [&EVEN, &[], &EVEN[1..5]], &even_shape(2, &[3, 60]));
+}
+
+fn assert_laws_of_three(
+    layers: &[Arc<FrozenLayer>; 3],
+    corrected: [&[Corrected]; 3],
+    shape: &Arc<AttentionShape>,
+) {
     let n: usize =
         corrected.iter().flat_map(|c| c.iter()).map(|(.., (d_out, d_in))| 3 * (d_out + d_in)).sum();
     let run = |t: &[&Tensor], fast: bool| {
@@ -150,12 +176,13 @@ fn layers_on_top_of_each_other_keep_the_laws() {
         let layers_of = (0..3).map(layers_of).collect();
         let lora = Corrections { layers: layers_of, scaling: 0.4, flat: Some(&flat), gradient: None };
         if fast {
-            decoder_layers(t[0], &layers, &lora, &shape)
+            decoder_layers(t[0], layers, &lora, shape)
         } else {
-            decoder_layers_portable(t[0], &layers, &lora, &shape)
+            decoder_layers_portable(t[0], layers, &lora, shape)
         }
     };
-    let inputs = [noise((11, 40), 1), (noise((1, n), 2) * 0.3).unwrap()];
+    let rows = shape.n_shared + shape.lengths.iter().sum::<usize>();
+    let inputs = [noise((rows, layers[0].qkv.dims().1), 1), (noise((1, n), 2) * 0.3).unwrap()];
     check("decoder_layers", &|t| run(t, true), &|t| run(t, false), &inputs);
 }
 
