@@ -65,7 +65,12 @@ pub(super) fn exp(x: f32) -> f32 {
 /// All lanes as one, by halves: shorter than one after another.
 #[inline(always)]
 pub(super) fn folded<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
-    let mut half = N / 2;
+    fold(&mut lanes, join)
+}
+
+#[inline(always)]
+fn fold<T: Copy>(lanes: &mut [T], join: impl Fn(T, T) -> T) -> T {
+    let mut half = lanes.len() / 2;
     while half > 0 {
         for j in 0..half {
             lanes[j] = join(lanes[j], lanes[j + half]);
@@ -95,23 +100,9 @@ fn reduce<S: Simd, const N: usize>(
             vectors[j] = take_in(vectors[j], parts.map(|part| part[j]));
         }
     }
-    let mut half = LANES / S::F32_LANES / 2;
-    while half > 0 {
-        for j in 0..half {
-            vectors[j] = join(vectors[j], vectors[j + half]);
-        }
-        half /= 2;
-    }
     let mut lanes = [0.0; LANES];
-    S::as_mut_simd_f32s(&mut lanes).0[0] = vectors[0];
-    let mut half = S::F32_LANES / 2;
-    while half > 0 {
-        for j in 0..half {
-            lanes[j] = join_values(lanes[j], lanes[j + half]);
-        }
-        half /= 2;
-    }
-    (lanes[0], values.map(|values| &values[n * LANES..]))
+    S::as_mut_simd_f32s(&mut lanes).0[0] = fold(&mut vectors[..LANES / S::F32_LANES], join);
+    (fold(&mut lanes[..S::F32_LANES], join_values), values.map(|values| &values[n * LANES..]))
 }
 
 /// Sum of a slice.
