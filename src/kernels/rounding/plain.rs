@@ -1,4 +1,4 @@
-//! The same as `vectors.rs`, number by number, elsewhere than on x86.
+//! How are numbers rounded to bfloat16 and put in tiles, one by one, elsewhere than on x86?
 
 use super::{DEPTH, Line, SIDE, View, piece, rounded};
 
