@@ -178,9 +178,8 @@ impl Attended {
 
     /// Puts the outputs of some rows together (rows, heads · dim).
     pub(super) fn rows(&self, shape: &AttentionShape, rows: Range<usize>, to: &mut [f32]) {
-        let blocks: Vec<&[f32]> = self.outputs.iter().map(|block| &block[..]).collect();
         let width = shape.group() * shape.head_dim;
-        join((&self.spans, shape.n_kv_heads), (&blocks, width), rows, (to, shape.q_width(), 0));
+        join((&self.spans, &|task| &self.outputs[task], width), rows, (to, shape.q_width(), 0));
     }
 
     /// Gives the outputs' memory back; [`Self::backward`] does without.
@@ -209,35 +208,29 @@ impl Gradients<'_> {
         let (dim, group) = (shape.head_dim, shape.group() * shape.head_dim);
         let columns = [(group, 0), (dim, shape.key_column(0)), (dim, shape.value_column(0))];
         for (i, (n, first)) in columns.into_iter().enumerate() {
-            let blocks: Vec<&[f32]> = self.parts.iter().map(|parts| &parts[i][..]).collect();
-            join((self.spans, shape.n_kv_heads), (&blocks, n), rows.clone(), (to, shape.width(), first));
+            join((self.spans, &|task| &self.parts[task][i], n), rows.clone(), (to, shape.width(), first));
         }
     }
 }
 
 /// Puts blocks (rows, `n`), one for each task, into some rows of another width: those of the key heads beside each other,
 /// from column `first` on. What a block holds for the common start, before its own rows, is added up there.
-fn join(
-    (spans, n_kv_heads): (&[Span], usize),
-    (blocks, n): (&[&[f32]], usize),
+fn join<'a>(
+    (spans, block_of, n): (&[Span], &dyn Fn(usize) -> &'a Buffer, usize),
     rows: Range<usize>,
     (to, width, first): (&mut [f32], usize, usize),
 ) {
-    assert_eq!(spans.len(), blocks.len(), "a block for each task");
-    for (spans, blocks) in spans.chunks(n_kv_heads).zip(blocks.chunks(n_kv_heads)) {
-        for (span, block) in spans.iter().zip(blocks) {
-            let column = first + span.kv_head * n;
-            let own = rows.start.max(span.start)..rows.end.min(span.start + span.len);
-            let before = block.len() / n - span.len;
-            for r in own {
-                let to = &mut to[(r - rows.start) * width + column..][..n];
-                to.copy_from_slice(&block[(before + r - span.start) * n..][..n]);
-            }
-            // The common start comes first.
-            for r in rows.start..rows.end.min(before) {
-                let sums = &mut to[(r - rows.start) * width + column..][..n];
-                sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
-            }
+    for (task, span) in spans.iter().enumerate() {
+        let (block, column) = (block_of(task), first + span.kv_head * n);
+        let before = block.len() / n - span.len;
+        for r in rows.start.max(span.start)..rows.end.min(span.start + span.len) {
+            let to = &mut to[(r - rows.start) * width + column..][..n];
+            to.copy_from_slice(&block[(before + r - span.start) * n..][..n]);
+        }
+        // The common start comes first.
+        for r in rows.start..rows.end.min(before) {
+            let sums = &mut to[(r - rows.start) * width + column..][..n];
+            sums.iter_mut().zip(&block[r * n..(r + 1) * n]).for_each(|(sum, v)| *sum += v);
         }
     }
 }
