@@ -167,7 +167,17 @@ fn typed_yes(question: &str) -> anyhow::Result<Option<bool>> {
     Ok(Some(answer.trim().eq_ignore_ascii_case("yes")))
 }
 
-/// Tells an error on standard error, in one line, and returns the exit code: 130 when interrupted,
+/// What was typed cannot be done as typed. Ends the program with 2, as what the parser itself refuses does.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct WrongUsage(Error);
+
+/// Says that an error lies in what was typed.
+fn usage<T>(typed: Result<T>) -> anyhow::Result<T> {
+    Ok(typed.map_err(WrongUsage)?)
+}
+
+/// Tells an error on standard error, in one line, and returns the exit code: 130 when interrupted, 2 for wrong usage,
 /// 0 when the reader of standard output has gone, else 1.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Cancelled))) {
@@ -179,7 +189,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     tell(&format!("error: {}", in_one_line(error)));
-    ExitCode::FAILURE
+    if error.is::<WrongUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// A line on standard error, if there is one still.

@@ -91,6 +91,8 @@ pub enum IndexEvent {
         /// A few questions worth asking first.
         suggestions: Vec<String>,
     },
+    /// Documents were changed, and those of before stay in use: they cannot be read (the cause), or it was given up.
+    Kept(Option<String>),
     /// It cannot be made ready; the cause, with its remedy.
     Failed(String),
 }

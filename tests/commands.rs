@@ -385,11 +385,25 @@ fn wrong_usage_exits_with_2() {
         &["ask", "What?", "--scale", "nan"],
         &["ask", "What?", "--max-tokens", "0"],
         &["eval", "--sample", "0"],
+        &["ask", ""],
+        &["search", " "],
+        &["ask", "What?", "--top-p", "3"],
+        &["ask", "What?", "--contender", "nobody"],
+        &["train", "--lr", "nan"],
+        &["train", "--rank", "0"],
+        &["sweep", "--replay", "3"],
+        &["sweep", "--recipe", "qa", "--epochs", "1,2"],
+        &["bench", "train", "--batch", "0"],
+        &["bench", "ui", "--rank", "8"],
     ] {
         let output = home.run(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(stdout(&output).is_empty() && !stderr(&output).is_empty(), "{wrong:?}");
     }
+    // What the settings get wrong was not typed.
+    fs::write(home.path().join("lorascope.toml"), "[train]\nlr = 7.0\n").unwrap();
+    assert!(home.fault(&["train"]).contains("learning rate 7"));
+    fs::remove_file(home.path().join("lorascope.toml")).unwrap();
     for absent in [&["runs", "show", "nosuch"][..], &["runs", "show", ""]] {
         assert!(home.fault(absent).contains("runs list"));
     }

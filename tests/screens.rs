@@ -161,6 +161,19 @@ fn ready_to_start() {
 }
 
 #[test]
+fn documents_that_changed_are_read_while_one_looks_on() {
+    let mut app = ready();
+    let bottom = |app: &App| text(&screen(app, (80, 24), BRAILLE)).lines().last().unwrap().to_owned();
+    index(&mut app, IndexEvent::Indexing { done: 12, total: 340 });
+    assert!(bottom(&app).ends_with("reading changed documents 12/340"), "{}", bottom(&app));
+    index(&mut app, IndexEvent::Kept(Some("a.md: not UTF-8".to_owned())));
+    press(&mut app, &[Key::Esc]);
+    assert!(bottom(&app).ends_with("documents as they were before"), "{}", bottom(&app));
+    index(&mut app, scripted::ready());
+    assert!(!bottom(&app).contains("documents"), "{}", bottom(&app));
+}
+
+#[test]
 fn before_the_first_step() {
     compare("starting", &starting());
 }

@@ -93,6 +93,10 @@ impl App {
     fn listen_to_librarian(&mut self, event: IndexEvent) -> Vec<Effect> {
         let failed = match &event {
             IndexEvent::Failed(cause) => Some(cause.clone()),
+            IndexEvent::Kept(Some(cause)) => {
+                self.warn_of_old_documents(cause);
+                None
+            }
             _ => None,
         };
         self.preparation.note(event);
@@ -115,6 +119,19 @@ impl App {
             }
         }
         effects
+    }
+
+    /// Says once that answers come from documents that have changed since.
+    fn warn_of_old_documents(&mut self, cause: &String) {
+        if self.preparation.outdated.as_ref() == Some(cause) {
+            return;
+        }
+        self.open(Dialog::Error(Trouble {
+            title: "The changed documents cannot be read".to_owned(),
+            cause: cause.clone(),
+            way_out: "Until it is mended, answers come from the documents as they were before.".to_owned(),
+            retry: false,
+        }));
     }
 
     /// A worker panicked: what it was doing is over, the rest goes on.

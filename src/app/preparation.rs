@@ -45,6 +45,8 @@ pub(crate) struct Preparation {
     pub(crate) indexing: Option<(usize, usize)>,
     /// Everything is there.
     pub(crate) stock: Option<Stock>,
+    /// Documents were changed and cannot be read, so that those of before are in use; why.
+    pub(crate) outdated: Option<String>,
     /// It cannot be made ready; why.
     pub(crate) failed: Option<String>,
 }
@@ -74,8 +76,12 @@ impl Preparation {
                 self.indexing = Some((done, total));
             }
             IndexEvent::Ready { corpus, n_documents, n_chunks, n_facts, suggestions } => {
-                self.loading = None;
+                (self.loading, self.indexing, self.outdated) = (None, None, None);
                 self.stock = Some(Stock { corpus, n_documents, n_chunks, n_facts, suggestions });
+            }
+            IndexEvent::Kept(cause) => {
+                self.indexing = None;
+                self.outdated = cause.or(self.outdated.take());
             }
             IndexEvent::Failed(cause) => self.failed = Some(cause),
         }

@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::open::{AdapterFlags, AdapterPlace};
-use super::{Common, cancel_on_signals, open, say, say_json};
+use super::{Common, cancel_on_signals, open, say, say_json, usage};
 use crate::cancel::Cancel;
 use crate::corpus::{Chunking, Corpus, contains_gold};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::hub::Store;
 use crate::lab::{Answer, AnswerEvent, Contender, Desk, Tuned, answer, gold_of};
 use crate::model::generate::Sampling;
@@ -21,6 +21,7 @@ use crate::train::Recipe;
 #[derive(Debug, Args)]
 pub struct AskArgs {
     /// The question.
+    #[arg(value_parser = open::question)]
     pub question: String,
     /// Who answers: base, base+rag, tuned, tuned+rag, several with commas, or all. Without it, base+rag,
     /// and tuned where there is an adapter.
@@ -80,11 +81,11 @@ pub struct SamplingFlags {
 }
 
 impl SamplingFlags {
-    fn sampling(&self) -> anyhow::Result<Sampling> {
+    fn sampling(&self) -> Result<Sampling> {
         let Self { temperature, top_p, top_k, seed, max_tokens } = *self;
         if !(temperature >= 0.0 && temperature.is_finite() && top_p > 0.0 && top_p <= 1.0) {
             let what = format!("temperature {temperature} and top-p {top_p} cannot be used");
-            return Err(Error::refused(what, "take a temperature of 0 or more, and top-p in (0, 1]").into());
+            return Err(Error::refused(what, "take a temperature of 0 or more, and top-p in (0, 1]"));
         }
         Ok(Sampling { temperature, top_p, top_k, seed, max_tokens })
     }
@@ -93,10 +94,7 @@ impl SamplingFlags {
 /// Runs it.
 pub fn run(args: &AskArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let cancel = cancel_on_signals()?;
-    if args.question.trim().is_empty() {
-        return Err(Error::refused("the question is empty", "type a question").into());
-    }
-    let sampling = args.sampling.sampling()?;
+    let sampling = usage(args.sampling.sampling())?;
     let opened = Opened::new(&args.contender, &args.adapter, common, &cancel)?;
     let form = opened.form(args.top);
     let desk = Desk { form, rerank: args.rerank, sampling, ..opened.desk() };
@@ -183,7 +181,7 @@ impl Opened {
         cancel: &Cancel,
     ) -> anyhow::Result<Self> {
         let (paths, mut settings) = common.settings()?;
-        let named = named(contenders)?;
+        let named = usage(named(contenders))?;
         let explicit = flags.run.is_some() || flags.adapter.is_some();
         let needs_adapter = named.as_ref().is_none_or(|all| all.iter().any(|c| c.is_tuned()));
         let place = if needs_adapter || explicit { flags.place(&paths)? } else { None };
@@ -258,11 +256,11 @@ impl Opened {
 }
 
 /// The contenders that are named; `None` where none is, for whoever can answer.
-fn named(names: &[String]) -> anyhow::Result<Option<Vec<Contender>>> {
+fn named(names: &[String]) -> Result<Option<Vec<Contender>>> {
     if names.iter().any(|name| name == "all") {
         return Ok(Some(Contender::ALL.to_vec()));
     }
-    let mut all = names.iter().map(|name| name.parse()).collect::<Result<Vec<Contender>, _>>()?;
+    let mut all = names.iter().map(|name| name.parse()).collect::<Result<Vec<Contender>>>()?;
     all.dedup();
     Ok((!all.is_empty()).then_some(all))
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{Common, cancel_on_signals, say, say_json};
+use super::{Common, cancel_on_signals, open, say, say_json, usage};
 use crate::error::Error;
 use crate::lab::speed::TrainShape;
 
@@ -24,13 +24,13 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub runs: u16,
     /// Sequences of a training step [default: 4].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = open::at_least_one)]
     pub batch: Option<usize>,
     /// Tokens of each sequence [default: 128].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = open::at_least_one)]
     pub length: Option<usize>,
     /// LoRA rank [default: 16].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = open::at_least_one)]
     pub rank: Option<usize>,
     /// The folder for pictures of `growth`.
     #[arg(long, value_name = "DIR")]
@@ -97,7 +97,7 @@ impl BenchArgs {
 
 /// Runs it.
 pub fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    args.check()?;
+    usage(args.check())?;
     let cancel = cancel_on_signals()?;
     let (paths, settings) = common.settings()?;
     let report = measure::all(args, (&paths, &settings), &cancel)?;

@@ -13,14 +13,15 @@ use sha2::{Digest, Sha256};
 
 use super::ask::Opened;
 use super::eval::{self, Asked};
-use super::open::AdapterFlags;
+use super::open::{self, AdapterFlags};
 use super::progress::{Progress, seconds};
 use super::table::{Side, lines};
-use super::{Common, cancel_on_signals, say, say_json};
+use super::train::TrainFlags;
+use super::{Common, cancel_on_signals, say, say_json, usage};
 use crate::cancel::Cancel;
 use crate::config::Settings;
 use crate::corpus::Wording;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::lab::sweep::{Base, Grid, Mark, Row, Sweep, SweptRun, Variant, differences, shares};
 use crate::lab::{BaseKnowledge, Contender, Desk, forgetting};
 use crate::model::Adapter;
@@ -38,7 +39,7 @@ const N_MEASUREMENTS: usize = 2;
 #[derive(Debug, Args)]
 pub struct SweepArgs {
     /// Runs of each combination, with seeds 1, 2, …
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = open::at_least_one)]
     pub seeds: usize,
     /// What to train on: qa, documents, or both.
     #[arg(long, value_delimiter = ',', value_name = "RECIPE", default_value = "qa")]
@@ -60,7 +61,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "X")]
     pub lr: Option<f64>,
     /// Questions of each wording at most, spread evenly; all if not given.
-    #[arg(long, value_name = "N", value_parser = super::open::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = open::at_least_one)]
     pub sample: Option<usize>,
     /// The fine-tuned contenders that are asked after each run: tuned, tuned+rag, or both.
     #[arg(long, value_delimiter = ',', value_name = "WHO", default_value = "tuned")]
@@ -86,7 +87,7 @@ impl Planned {
     }
 
     /// Refuses a run that was made with other settings, another corpus or another model.
-    fn refuse_another(&self, opened: &Opened) -> crate::error::Result<()> {
+    fn refuse_another(&self, opened: &Opened) -> Result<()> {
         if !RunFolder::is_at(&self.folder) {
             return RunFolder::refuse_taken(&self.folder);
         }
@@ -106,7 +107,7 @@ impl Planned {
 pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let cancel = cancel_on_signals()?;
     let (paths, settings) = common.settings()?;
-    let grid = grid(args)?;
+    let grid = usage(grid(args))?;
     let untuned = [Contender::Base, Contender::BaseRag].map(|c| c.name().to_owned());
     let opened = Opened::new(&untuned, &AdapterFlags::default(), common, &cancel)?;
     let out = args.out.clone().unwrap_or_else(|| {
@@ -157,11 +158,8 @@ pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn grid(args: &SweepArgs) -> anyhow::Result<Grid> {
-    let refuse = |what: String, remedy: &str| Err(Error::refused(what, remedy.to_owned()).into());
-    if args.seeds == 0 {
-        return refuse("a sweep needs at least one seed".to_owned(), "give --seeds 1 or more");
-    }
+fn grid(args: &SweepArgs) -> Result<Grid> {
+    let refuse = |what: String, remedy: &str| Err(Error::refused(what, remedy.to_owned()));
     if let Some(other) = args.recipe.iter().find(|recipe| !matches!(recipe, Recipe::Qa | Recipe::Documents)) {
         return refuse(
             format!(
@@ -179,13 +177,24 @@ fn grid(args: &SweepArgs) -> anyhow::Result<Grid> {
         let what = format!("`{}` is the same after every run", other.name());
         return refuse(what, "it is asked once anyway; name tuned, tuned+rag or both");
     }
-    Ok(Grid {
+    let grid = Grid {
         recipes: args.recipe.clone(),
         ranks: args.rank.clone(),
         wordings: args.wordings.clone(),
         replays: args.replay.clone(),
         n_seeds: args.seeds,
-    })
+    };
+    for variant in grid.variants() {
+        variant.config(&flags(args, variant.recipe).config(&Settings::default())?, 1).check()?;
+    }
+    Ok(grid)
+}
+
+/// What the sweep says of a recipe's runs, as `lorascope train` takes it.
+fn flags(args: &SweepArgs, recipe: Recipe) -> TrainFlags {
+    let place = args.recipe.iter().position(|other| *other == recipe).unwrap_or_default();
+    let epochs = args.epochs.get(place).or(args.epochs.first()).copied();
+    TrainFlags { recipe: Some(recipe), epochs, lr: args.lr, ..TrainFlags::default() }
 }
 
 /// Every run, one seed after the other, so that what is there early covers every combination.
@@ -197,14 +206,7 @@ fn planned(
 ) -> anyhow::Result<Vec<Planned>> {
     let mut planned = Vec::new();
     for variant in grid.variants() {
-        let place = grid.recipes.iter().position(|recipe| *recipe == variant.recipe).unwrap_or_default();
-        let flags = super::train::TrainFlags {
-            recipe: Some(variant.recipe),
-            epochs: args.epochs.get(place).or(args.epochs.first()).copied(),
-            lr: args.lr,
-            ..Default::default()
-        };
-        let mut common = flags.config(settings)?;
+        let mut common = flags(args, variant.recipe).config(settings)?;
         // All wordings decide the length.
         let (_, check) = prepare(&opened.model, &opened.corpus, &common)?;
         let n_steps = common.n_steps(check.n_examples);

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Common, cancel_on_signals, open, say};
+use super::{Common, cancel_on_signals, open, say, usage};
 use crate::cancel::Cancel;
+use crate::config::Settings;
 use crate::corpus::Corpus;
 use crate::error::Error;
 use crate::model::LanguageModel;
@@ -62,6 +63,8 @@ pub(super) fn run_in(args: &TrainArgs, common: &Common) -> anyhow::Result<(ExitC
 /// A new run. Model, corpus and settings are looked at first, so that a mistake leaves no folder.
 fn fresh(args: &TrainArgs, common: &Common, cancel: &Cancel) -> anyhow::Result<Opened> {
     let (paths, settings) = common.settings()?;
+    // What the flags alone get wrong was typed; what is wrong with the user's settings was not.
+    usage(args.flags.config(&Settings::default()))?;
     let config = args.flags.config(&settings)?;
     let corpus = open::corpus(&paths, &settings)?;
     let store = crate::hub::Store::open(&paths, &settings.hub)?;

@@ -105,6 +105,9 @@ fn remark(app: &App) -> String {
     if let Some((notice, _)) = &app.notice {
         return notice.clone();
     }
+    if let (true, Some((done, total))) = (app.preparation.is_ready(), app.preparation.indexing) {
+        return format!("reading changed documents {done}/{total}");
+    }
     let waiting = app.asked.iter().skip(app.shown + 1).filter(|asked| asked.is_open()).count();
     if waiting > 0 {
         return format!("{} waiting", count(waiting, "question"));
@@ -122,6 +125,7 @@ fn remark(app: &App) -> String {
             }
             _ => String::new(),
         },
+        None if app.preparation.outdated.is_some() => "documents as they were before".to_owned(),
         None => String::new(),
     }
 }

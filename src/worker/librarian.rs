@@ -89,7 +89,7 @@ pub(super) fn kept(shared: &Shared) -> Result<Indexed> {
 }
 
 /// The documents and their index as they are now: read anew where one was changed. While they cannot be read, what is kept
-/// stands; the log says why.
+/// stands, and the reason is reported.
 pub(super) fn current(shared: &Shared, cancel: &Cancel) -> Result<Indexed> {
     let mut kept = locked(&shared.stock()?.indexed);
     let stamp = Corpus::stamp(&shared.site.corpus);
@@ -99,8 +99,14 @@ pub(super) fn current(shared: &Shared, cancel: &Cancel) -> Result<Indexed> {
                 shared.report(WorkerEvent::Index(ready_with(&indexed.corpus, &indexed.index)));
                 *kept = indexed;
             }
-            Err(Error::Cancelled) => return Err(Error::Cancelled),
-            Err(error) => tracing::warn!(%error, "the documents were changed, but cannot be read"),
+            Err(Error::Cancelled) => {
+                shared.report(WorkerEvent::Index(IndexEvent::Kept(None)));
+                return Err(Error::Cancelled);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the documents were changed, but cannot be read");
+                shared.report(WorkerEvent::Index(IndexEvent::Kept(Some(error.to_string()))));
+            }
         }
     }
     Ok(kept.clone())

@@ -99,6 +99,24 @@ fn failures_are_dialogs_that_name_the_way_out() {
 }
 
 #[test]
+fn changed_documents_that_cannot_be_read_are_named_once() {
+    let kept = |cause: Option<&str>| IndexEvent::Kept(cause.map(str::to_owned));
+    let mut app = ready();
+    index(&mut app, IndexEvent::Indexing { done: 3, total: 40 });
+    assert_eq!(app.preparation.indexing, Some((3, 40)));
+    index(&mut app, kept(None));
+    assert!(app.preparation.indexing.is_none() && app.dialog.is_none(), "given up");
+    index(&mut app, kept(Some("facts.jsonl:3: no JSON")));
+    let Some(Dialog::Error(trouble)) = &app.dialog else { panic!("no dialog") };
+    assert_eq!(trouble.cause, "facts.jsonl:3: no JSON");
+    keys(&mut app, "<Esc>");
+    index(&mut app, kept(Some("facts.jsonl:3: no JSON")));
+    assert!(app.dialog.is_none() && app.preparation.outdated.is_some());
+    index(&mut app, kept(Some("facts.jsonl:9: no JSON")));
+    assert!(app.dialog.is_some(), "another fault");
+}
+
+#[test]
 fn a_dead_worker_ends_what_it_was_doing_and_nothing_else() {
     let mut app = training();
     keys(&mut app, "iWho?<Enter>");
