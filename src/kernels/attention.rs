@@ -163,7 +163,7 @@ pub(super) struct Attended {
     spans: Vec<Span>,
     /// Outputs of the group (len, group · dim).
     outputs: Vec<Buffer>,
-    /// The log of the sum of exponentials of each (head of the group, row).
+    /// The log of the sum of exponentials of each (row, head of the group).
     log_sums: Vec<Vec<f32>>,
 }
 

@@ -1,13 +1,17 @@
 //! What does one key head do for one sequence?
 
+use std::ops::Range;
+
 use super::{AttentionShape, Span};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::elementwise::{dot, exp, exp_and_sum, max_of, vectorised};
 use crate::kernels::matmul::{Product, Repeated, View};
 use crate::kernels::rope::Turn;
 
-/// Query rows whose scores exist at one time.
+/// Query rows of one head whose scores exist at one time.
 pub(in crate::kernels) const ROWS: usize = 64;
+/// The same of a group's heads together, about.
+const STACKED: usize = 96;
 
 /// The operands of one task, rotated, heads one after another.
 pub(super) struct Task<'a> {
@@ -41,24 +45,38 @@ impl<'a> Task<'a> {
         self.span.n_before + to
     }
 
-    /// The rotated queries of one head of the group (len, dim).
-    fn queries(&self, g: usize) -> Buffer {
-        let (dim, width) = (self.shape.head_dim, self.shape.width());
-        let Span { start, len, n_before, .. } = self.span;
-        let mut rows = Buffer::new(len * dim);
-        gather(&self.qkv[start * width + self.head(g) * dim..], width, (&mut rows, dim));
-        turn_rows(self.shape, &mut rows, (dim, n_before), Turn::Forward);
+    /// Of rows with all heads (n, width) those of this sequence and group: the heads of a row one after another
+    /// (len · group, dim).
+    fn own(&self, rows: &[f32], width: usize) -> Buffer {
+        let Span { start, len, kv_head, .. } = self.span;
+        let group_width = self.shape.group() * self.shape.head_dim;
+        let mut own = Buffer::new(len * group_width);
+        gather(&rows[start * width + kv_head * group_width..], width, (&mut own, group_width));
+        own
+    }
+
+    /// The rotated queries of the group (len · group, dim).
+    fn queries(&self) -> Buffer {
+        let group_width = self.shape.group() * self.shape.head_dim;
+        let mut rows = self.own(self.qkv, self.shape.width());
+        turn_rows(self.shape, &mut rows, (group_width, self.span.n_before), Turn::Forward);
         rows
     }
 
-    /// The query head `g` of the group, among all.
-    fn head(&self, g: usize) -> usize {
-        self.span.kv_head * self.shape.group() + g
+    /// Positions whose scores exist at one time, in their order.
+    fn parts(&self) -> impl Iterator<Item = Range<usize>> {
+        let (len, at_once) = (self.span.len, self.at_once());
+        (0..len).step_by(at_once).map(move |from| from..(from + at_once).min(len))
     }
 
-    /// Where the first value of a head of the group stands in the output and its gradient.
-    fn offset(&self, g: usize) -> usize {
-        self.span.start * self.shape.q_width() + self.head(g) * self.shape.head_dim
+    fn at_once(&self) -> usize {
+        (STACKED / self.shape.group()).max(1)
+    }
+
+    /// Room for the scores of some positions.
+    fn room(&self) -> Buffer {
+        let len = self.span.len;
+        Buffer::new(self.at_once().min(len) * self.shape.group() * self.visible(len))
     }
 
     fn keys(&self) -> View<'_> {
@@ -69,28 +87,23 @@ impl<'a> Task<'a> {
         View::new(&self.v, self.visible(self.span.len), self.shape.head_dim)
     }
 
-    /// Output of the group (len, group · dim) and its log-sums.
+    /// Output of the group (len, group · dim) and its log-sums (len, group). The heads of a group see the same keys, so
+    /// their queries are rows of one product.
     pub(super) fn forward(&self) -> (Buffer, Vec<f32>) {
-        let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
-        let width = group * dim;
-        let (mut out, mut log_sums) = (Buffer::new(len * width), vec![0.0; group * len]);
-        let mut scores = Buffer::new(ROWS.min(len) * self.visible(len));
+        let (dim, group, n) = (self.shape.head_dim, self.shape.group(), self.span.len * self.shape.group());
+        let (mut out, mut log_sums) = (Buffer::new(n * dim), vec![0.0; n]);
+        let (q, mut scores) = (self.queries(), self.room());
         let (keys, values) =
             (Repeated::new(self.keys().t(), self.shape.scale()), Repeated::new(self.values(), 1.0));
-        for g in 0..group {
-            let q = self.queries(g);
-            let q = View::new(&q, len, dim);
-            for from in (0..len).step_by(ROWS) {
-                let to = (from + ROWS).min(len);
-                let visible = self.visible(to);
-                let scores = &mut scores[..(to - from) * visible];
-                keys.multiply(q.rows(from..to), visible, (scores, visible));
-                for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
-                    log_sums[g * len + from + i] = softmax(row, self.visible(from + i + 1));
-                }
-                let out = &mut out[from * width + g * dim..];
-                values.multiply(View::new(scores, to - from, visible), dim, (out, width));
+        for part in self.parts() {
+            let (rows, visible) = (part.start * group..part.end * group, self.visible(part.end));
+            let scores = &mut scores[..rows.len() * visible];
+            keys.multiply(View::new(&q, n, dim).rows(rows.clone()), visible, (scores, visible));
+            for (row, scores) in rows.clone().zip(scores.chunks_exact_mut(visible)) {
+                log_sums[row] = softmax(scores, self.visible(row / group + 1));
             }
+            let out = &mut out[rows.start * dim..];
+            values.multiply(View::new(scores, rows.len(), visible), dim, (out, dim));
         }
         (out, log_sums)
     }
@@ -98,37 +111,32 @@ impl<'a> Task<'a> {
     /// Gradients of the group's queries (len, group · dim), of the keys and of the values (visible, dim), from that of the
     /// outputs of all heads (n, heads · dim).
     pub(super) fn backward(&self, d_out: &[f32], log_sums: &[f32]) -> [Buffer; 3] {
-        let (dim, len, group) = (self.shape.head_dim, self.span.len, self.shape.group());
-        let (width, stride, all) = (group * dim, self.shape.q_width(), self.visible(len));
-        let mut dq = Buffer::new(len * width);
-        let (mut dk, mut dv) = (Buffer::zeros(all * dim), Buffer::zeros(all * dim));
-        let (mut p, mut ds) = (Buffer::new(ROWS.min(len) * all), Buffer::new(ROWS.min(len) * all));
+        let (dim, group, n) = (self.shape.head_dim, self.shape.group(), self.span.len * self.shape.group());
+        let (q, d_out) = (self.queries(), self.own(d_out, self.shape.q_width()));
+        let (q, d_out) = (View::new(&q, n, dim), View::new(&d_out, n, dim));
+        let all = self.visible(self.span.len);
+        let (mut dq, mut dk, mut dv) =
+            (Buffer::new(n * dim), Buffer::zeros(all * dim), Buffer::zeros(all * dim));
+        let (mut p, mut ds) = (self.room(), self.room());
         let scale = self.shape.scale();
         let (keys, values) = (Repeated::new(self.keys(), scale), Repeated::new(self.values().t(), 1.0));
         let turned_keys = Repeated::new(self.keys().t(), scale);
-        for g in 0..group {
-            let (q, offset) = (self.queries(g), self.offset(g));
-            let q = View::new(&q, len, dim);
-            for from in (0..len).step_by(ROWS) {
-                let to = (from + ROWS).min(len);
-                let (n, visible) = (to - from, self.visible(to));
-                let (p, ds) = (&mut p[..n * visible], &mut ds[..n * visible]);
-                let queries = q.rows(from..to);
-                turned_keys.multiply(queries, visible, (p, visible));
-                let rows = offset + from * stride;
-                let d_rows = View::strided(&d_out[rows..], (n, dim), stride);
-                values.multiply(d_rows, visible, (ds, visible));
-                let rows = p.chunks_exact_mut(visible).zip(ds.chunks_exact_mut(visible));
-                for ((p, ds), row) in rows.zip(from..) {
-                    softmax_backward((p, ds), self.visible(row + 1), log_sums[g * len + row]);
-                }
-                let (p, ds) = (View::new(p, n, visible), View::new(ds, n, visible));
-                keys.multiply(ds, dim, (&mut dq[from * width + g * dim..], width));
-                Product::new(ds.t(), queries).scaled(scale).on_one_thread().add_to(&mut dk, dim);
-                Product::new(p.t(), d_rows).on_one_thread().add_to(&mut dv, dim);
+        for part in self.parts() {
+            let (rows, visible) = (part.start * group..part.end * group, self.visible(part.end));
+            let (p, ds) = (&mut p[..rows.len() * visible], &mut ds[..rows.len() * visible]);
+            let (queries, d_rows) = (q.rows(rows.clone()), d_out.rows(rows.clone()));
+            turned_keys.multiply(queries, visible, (p, visible));
+            values.multiply(d_rows, visible, (ds, visible));
+            let both = p.chunks_exact_mut(visible).zip(ds.chunks_exact_mut(visible));
+            for (row, both) in rows.clone().zip(both) {
+                softmax_backward(both, self.visible(row / group + 1), log_sums[row]);
             }
+            let (p, ds) = (View::new(p, rows.len(), visible), View::new(ds, rows.len(), visible));
+            keys.multiply(ds, dim, (&mut dq[rows.start * dim..], dim));
+            Product::new(ds.t(), queries).scaled(scale).on_one_thread().add_to(&mut dk, dim);
+            Product::new(p.t(), d_rows).on_one_thread().add_to(&mut dv, dim);
         }
-        turn_rows(self.shape, &mut dq, (width, self.span.n_before), Turn::Back);
+        turn_rows(self.shape, &mut dq, (group * dim, self.span.n_before), Turn::Back);
         turn_rows(self.shape, &mut dk, (dim, 0), Turn::Back);
         [dq, dk, dv]
     }
