@@ -22,7 +22,7 @@ use super::buffer::Buffer;
 pub use cached::CachedKeys;
 pub(super) use cached::{attend_cached, attend_rows};
 use task::Task;
-pub(super) use task::{ROWS, softmax};
+pub(super) use task::softmax;
 
 /// The shape of an attention: heads, and the lengths of the packed sequences.
 #[derive(Debug, Clone)]

@@ -9,13 +9,16 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::attention::{ROWS, softmax};
+use super::attention::softmax;
 use super::blocks::each_block;
 use super::buffer::Buffer;
 use super::cpu::with_values;
 use super::elementwise::{dot, exp, sum_of, vectorised};
 use super::matmul::{Product, View};
 use super::packed::{FEW_ROWS, Onto, Packed, Rows};
+
+/// Query rows of a head whose scores exist at one time.
+const ROWS: usize = 64;
 
 /// `x Wᵀ + b` with a frozen weight and bias.
 #[derive(Debug)]

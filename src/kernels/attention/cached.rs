@@ -9,12 +9,12 @@ use super::AttentionShape;
 use super::few::few_rows;
 #[cfg(target_arch = "x86_64")]
 use super::halves::Halves;
-use super::task::{ROWS, gather, softmax, turn_rows};
+use super::task::{at_once, attend, gather, turn_rows};
 use crate::kernels::buffer::Buffer;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::cpu::level;
 use crate::kernels::cpu::with_values;
-use crate::kernels::matmul::{Product, View};
+use crate::kernels::matmul::{Repeated, View};
 use crate::kernels::rope::Turn;
 
 /// New rows of a sequence up to which one after another beats a product.
@@ -171,30 +171,47 @@ fn attend_sequences(
     sequences: &[(&CachedKeys, usize)],
     start: usize,
 ) {
-    let dim = shape.head_dim;
-    let heads: Vec<Vec<_>> = sequences
+    let (dim, group) = (shape.head_dim, shape.group());
+    let wide: Vec<Vec<_>> = sequences
         .par_iter()
         .map(|(cache, _)| cache.heads.par_iter().map(|head| head.wide(dim)).collect())
+        .collect();
+    let packed: Vec<Vec<_>> = wide
+        .par_iter()
+        .map(|heads| {
+            let views = heads
+                .par_iter()
+                .map(|head| head.each_ref().map(|rows| View::new(rows, rows.len() / dim, dim)));
+            views.map(|[k, v]| [Repeated::new(k.t(), shape.scale()), Repeated::new(v, 1.0)]).collect()
+        })
         .collect();
     // From the last rows on: they see most.
     let mut tasks = Vec::new();
     let mut end = start + sequences.iter().map(|(_, n)| n).sum::<usize>();
-    for (&(cache, n), heads) in sequences.iter().zip(&heads).rev() {
-        let first = cache.len(shape) - n;
-        for from in (0..n).step_by(ROWS).rev() {
-            let rows = Rows { start: end - n + from, n: ROWS.min(n - from), first: first + from };
-            tasks.extend((0..shape.n_heads).map(|head| (&heads[head / shape.group()], rows, head)));
+    let at_once = at_once(shape);
+    for (&(cache, n), heads) in sequences.iter().zip(&packed).rev() {
+        let before = cache.len(shape) - n;
+        for from in (0..n).step_by(at_once).rev() {
+            let rows = Rows { start: end - n + from, n: at_once.min(n - from), before: before + from };
+            tasks.extend(heads.iter().enumerate().map(|(kv_head, head)| (rows, kv_head, head)));
         }
         end -= n;
     }
-    let of = |&([k, v], rows, head): &(&[Cow<[f32]>; 2], Rows, usize)| {
-        attend_head(shape, (k, v), qkv, (rows, head))
+    let (group_width, width) = (group * dim, shape.width());
+    let of = |&(rows, kv_head, [keys, values]): &(Rows, usize, &[Repeated; 2])| {
+        let Rows { start, n, before } = rows;
+        let mut queries = Buffer::new(n * group_width);
+        gather(&qkv[start * width + kv_head * group_width..], width, (&mut queries, group_width));
+        turn_rows(shape, &mut queries, (group_width, before), Turn::Forward);
+        let mut out = Buffer::new(n * group_width);
+        attend(View::new(&queries, n * group, dim), [keys, values], (group, before), &mut out);
+        out
     };
-    let blocks: Vec<Vec<f32>> = tasks.par_iter().with_max_len(1).map(of).collect();
-    for ((_, rows, head), block) in tasks.iter().zip(&blocks) {
-        for (i, row) in block.chunks_exact(dim).enumerate() {
-            let to = (rows.start + i) * shape.q_width() + head * dim;
-            out[to..to + dim].copy_from_slice(row);
+    let blocks: Vec<Buffer> = tasks.par_iter().with_max_len(1).map(of).collect();
+    for ((rows, kv_head, _), block) in tasks.iter().zip(&blocks) {
+        for (i, row) in block.chunks_exact(group_width).enumerate() {
+            let to = (rows.start + i) * shape.q_width() + kv_head * group_width;
+            out[to..to + group_width].copy_from_slice(row);
         }
     }
 }
@@ -205,31 +222,6 @@ struct Rows {
     /// The first, among all new rows.
     start: usize,
     n: usize,
-    /// The position of the first.
-    first: usize,
-}
-
-/// One query head of some rows, against all keys and values (n, dim) that they see.
-fn attend_head(
-    shape: &AttentionShape,
-    (k, v): (&[f32], &[f32]),
-    qkv: &[f32],
-    (rows, head): (Rows, usize),
-) -> Vec<f32> {
-    let (dim, width, Rows { start, n, first }) = (shape.head_dim, shape.width(), rows);
-    let mut queries = Buffer::new(n * dim);
-    gather(&qkv[start * width + head * dim..], width, (&mut queries, dim));
-    turn_rows(shape, &mut queries, (dim, first), Turn::Forward);
-    let visible = first + n;
-    let mut scores = Buffer::new(n * visible);
-    let keys = View::new(k, visible, dim);
-    let product = Product::new(View::new(&queries, n, dim), keys.t()).scaled(shape.scale());
-    product.on_one_thread().write(&mut scores, visible);
-    for (i, row) in scores.chunks_exact_mut(visible).enumerate() {
-        softmax(row, first + i + 1);
-    }
-    let mut out = vec![0.0; n * dim];
-    let values = View::new(v, visible, dim);
-    Product::new(View::new(&scores, n, visible), values).on_one_thread().write(&mut out, dim);
-    out
+    /// Keys before those of the first.
+    before: usize,
 }

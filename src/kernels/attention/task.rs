@@ -8,9 +8,7 @@ use crate::kernels::elementwise::{dot, exp, exp_and_sum, max_of, vectorised};
 use crate::kernels::matmul::{Product, Repeated, View};
 use crate::kernels::rope::Turn;
 
-/// Query rows of one head whose scores exist at one time.
-pub(in crate::kernels) const ROWS: usize = 64;
-/// The same of a group's heads together, about.
+/// Query rows whose scores exist at one time, about.
 const STACKED: usize = 96;
 
 /// The operands of one task, rotated, heads one after another.
@@ -65,18 +63,8 @@ impl<'a> Task<'a> {
 
     /// Positions whose scores exist at one time, in their order.
     fn parts(&self) -> impl Iterator<Item = Range<usize>> {
-        let (len, at_once) = (self.span.len, self.at_once());
+        let (len, at_once) = (self.span.len, at_once(self.shape));
         (0..len).step_by(at_once).map(move |from| from..(from + at_once).min(len))
-    }
-
-    fn at_once(&self) -> usize {
-        (STACKED / self.shape.group()).max(1)
-    }
-
-    /// Room for the scores of some positions.
-    fn room(&self) -> Buffer {
-        let len = self.span.len;
-        Buffer::new(self.at_once().min(len) * self.shape.group() * self.visible(len))
     }
 
     fn keys(&self) -> View<'_> {
@@ -87,23 +75,16 @@ impl<'a> Task<'a> {
         View::new(&self.v, self.visible(self.span.len), self.shape.head_dim)
     }
 
-    /// Output of the group (len, group · dim) and its log-sums (len, group). The heads of a group see the same keys, so
-    /// their queries are rows of one product.
+    /// Output of the group (len, group · dim) and its log-sums (len, group).
     pub(super) fn forward(&self) -> (Buffer, Vec<f32>) {
         let (dim, group, n) = (self.shape.head_dim, self.shape.group(), self.span.len * self.shape.group());
-        let (mut out, mut log_sums) = (Buffer::new(n * dim), vec![0.0; n]);
-        let (q, mut scores) = (self.queries(), self.room());
-        let (keys, values) =
-            (Repeated::new(self.keys().t(), self.shape.scale()), Repeated::new(self.values(), 1.0));
+        let (mut out, mut log_sums, q) = (Buffer::new(n * dim), Vec::with_capacity(n), self.queries());
+        let keys = Repeated::new(self.keys().t(), self.shape.scale());
+        let values = Repeated::new(self.values(), 1.0);
         for part in self.parts() {
-            let (rows, visible) = (part.start * group..part.end * group, self.visible(part.end));
-            let scores = &mut scores[..rows.len() * visible];
-            keys.multiply(View::new(&q, n, dim).rows(rows.clone()), visible, (scores, visible));
-            for (row, scores) in rows.clone().zip(scores.chunks_exact_mut(visible)) {
-                log_sums[row] = softmax(scores, self.visible(row / group + 1));
-            }
-            let out = &mut out[rows.start * dim..];
-            values.multiply(View::new(scores, rows.len(), visible), dim, (out, dim));
+            let rows = part.start * group..part.end * group;
+            let (q, out) = (View::new(&q, n, dim).rows(rows.clone()), &mut out[rows.start * dim..]);
+            log_sums.extend(attend(q, [&keys, &values], (group, self.visible(part.start)), out));
         }
         (out, log_sums)
     }
@@ -117,7 +98,8 @@ impl<'a> Task<'a> {
         let all = self.visible(self.span.len);
         let (mut dq, mut dk, mut dv) =
             (Buffer::new(n * dim), Buffer::zeros(all * dim), Buffer::zeros(all * dim));
-        let (mut p, mut ds) = (self.room(), self.room());
+        let most = at_once(self.shape).min(self.span.len) * group * all;
+        let (mut p, mut ds) = (Buffer::new(most), Buffer::new(most));
         let scale = self.shape.scale();
         let (keys, values) = (Repeated::new(self.keys(), scale), Repeated::new(self.values().t(), 1.0));
         let turned_keys = Repeated::new(self.keys().t(), scale);
@@ -140,6 +122,30 @@ impl<'a> Task<'a> {
         turn_rows(self.shape, &mut dk, (dim, 0), Turn::Back);
         [dq, dk, dv]
     }
+}
+
+/// Positions whose scores exist at one time: the heads of a group see the same keys, so their queries are rows of one
+/// product.
+pub(super) fn at_once(shape: &AttentionShape) -> usize {
+    (STACKED / shape.group()).max(1)
+}
+
+/// Writes what rotated queries (n, dim) find to `out` (n, dim), and gives the log of each row's sum of exponentials. The
+/// `group` heads of a position follow each other; those of the first see one key more than `before`.
+pub(super) fn attend(
+    q: View,
+    [keys, values]: [&Repeated; 2],
+    (group, before): (usize, usize),
+    out: &mut [f32],
+) -> Vec<f32> {
+    let (n, dim) = q.dims();
+    let visible = before + n / group;
+    let mut scores = Buffer::new(n * visible);
+    keys.multiply(q, visible, (&mut scores, visible));
+    let rows = scores.chunks_exact_mut(visible).enumerate();
+    let log_sums = rows.map(|(row, scores)| softmax(scores, before + row / group + 1)).collect();
+    values.multiply(View::new(&scores, n, visible), dim, (out, dim));
+    log_sums
 }
 
 /// Copies rows that stand `stride` apart to rows of a width that follow each other, as many as these are.
