@@ -1,18 +1,24 @@
 //! Where does the working memory of a step come from?
 //!
 //! Every step needs the same buffers. Fresh memory would have to be cleared by the system page by page, which costs
-//! more than filling it; so a buffer goes back to a shelf and is taken again.
+//! more than filling it; so a buffer goes back to a shelf and is taken again. Small ones, which are many, have a shelf in
+//! each thread, where nobody waits for another.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
+use std::thread::LocalKey;
 
 use super::turn::Line;
 
 /// What lies on a shelf of its own.
 pub(super) trait Shelved: Copy + 'static {
     const ZERO: Self;
+    /// Where large ones are.
     fn shelf() -> &'static Mutex<Shelf<Self>>;
+    /// Where this thread has its small ones.
+    fn own_shelf() -> &'static LocalKey<RefCell<Shelf<Self>>>;
 }
 
 /// Memory that waits to be used again, by how many values it holds.
@@ -36,10 +42,10 @@ impl<T> Shelf<T> {
         found
     }
 
-    /// Hands back what there is no room for.
-    fn put(&mut self, values: Vec<T>) -> Option<Vec<T>> {
+    /// Hands back what there is no room for among so many bytes.
+    fn put(&mut self, values: Vec<T>, kept: usize) -> Option<Vec<T>> {
         let n_bytes = size_of_val(&values[..]);
-        if self.n_bytes + n_bytes > KEPT {
+        if self.n_bytes + n_bytes > kept {
             return Some(values);
         }
         self.n_bytes += n_bytes;
@@ -48,30 +54,33 @@ impl<T> Shelf<T> {
     }
 }
 
-impl Shelved for f32 {
-    const ZERO: Self = 0.0;
-    fn shelf() -> &'static Mutex<Shelf<Self>> {
-        static SHELF: Mutex<Shelf<f32>> = Mutex::new(Shelf::EMPTY);
-        &SHELF
-    }
+/// Declares the shelves of a type.
+macro_rules! shelved {
+    ($type:ty, $zero:expr) => {
+        impl Shelved for $type {
+            const ZERO: Self = $zero;
+
+            fn shelf() -> &'static Mutex<Shelf<Self>> {
+                static SHELF: Mutex<Shelf<$type>> = Mutex::new(Shelf::EMPTY);
+                &SHELF
+            }
+
+            fn own_shelf() -> &'static LocalKey<RefCell<Shelf<Self>>> {
+                thread_local!(static SHELF: RefCell<Shelf<$type>> = const { RefCell::new(Shelf::EMPTY) });
+                &SHELF
+            }
+        }
+    };
 }
 
-impl Shelved for i32 {
-    const ZERO: Self = 0;
-    fn shelf() -> &'static Mutex<Shelf<Self>> {
-        static SHELF: Mutex<Shelf<i32>> = Mutex::new(Shelf::EMPTY);
-        &SHELF
-    }
-}
+shelved!(f32, 0.0);
+shelved!(i32, 0);
+shelved!(Line, Line::ZERO);
 
-impl Shelved for Line {
-    const ZERO: Self = Line::ZERO;
-    fn shelf() -> &'static Mutex<Shelf<Self>> {
-        static SHELF: Mutex<Shelf<Line>> = Mutex::new(Shelf::EMPTY);
-        &SHELF
-    }
-}
-
+/// Bytes of a buffer that counts as small, at most.
+const SMALL: usize = 1 << 16;
+/// Bytes of small ones that a thread keeps of a type, at most: 4 MiB.
+const KEPT_SMALL: usize = 1 << 22;
 /// Bytes kept on a shelf at most: 1 GiB.
 const KEPT: usize = 1 << 30;
 
@@ -90,7 +99,11 @@ impl<T: Shelved> Buffer<T> {
         if len == 0 {
             return Self { values: Vec::new(), len };
         }
-        let used = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).take(len);
+        let used = if len * size_of::<T>() <= SMALL {
+            T::own_shelf().with_borrow_mut(|shelf| shelf.take(len))
+        } else {
+            T::shelf().lock().unwrap_or_else(PoisonError::into_inner).take(len)
+        };
         // New memory comes as nought, and numbers are not touched before they are written.
         Self { values: used.unwrap_or_else(|| vec![T::ZERO; len]), len }
     }
@@ -114,12 +127,18 @@ impl Buffer {
 
 impl<T: Shelved> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if !self.values.is_empty() {
-            let values = std::mem::take(&mut self.values);
-            let left_over = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).put(values);
-            // Given back to the system while nobody waits for the shelf.
-            drop(left_over);
+        let values = std::mem::take(&mut self.values);
+        if values.is_empty() {
+            return;
         }
+        if size_of_val(&values[..]) <= SMALL {
+            // At a thread's end there is no shelf any more.
+            let _ = T::own_shelf().try_with(|shelf| drop(shelf.borrow_mut().put(values, KEPT_SMALL)));
+            return;
+        }
+        let left_over = T::shelf().lock().unwrap_or_else(PoisonError::into_inner).put(values, KEPT);
+        // Given back to the system while nobody waits for the shelf.
+        drop(left_over);
     }
 }
 
@@ -137,7 +156,8 @@ impl<T: Shelved> DerefMut for Buffer<T> {
     }
 }
 
-/// Gives the memory on the shelves back to the system: after a run, or before a step of another size.
+/// Gives the memory on the shelves back to the system, but for the little that threads have on their own: after a run, or
+/// before a step of another size.
 pub fn release_buffers() {
     *f32::shelf().lock().unwrap_or_else(PoisonError::into_inner) = Shelf::EMPTY;
     *i32::shelf().lock().unwrap_or_else(PoisonError::into_inner) = Shelf::EMPTY;
@@ -152,7 +172,7 @@ mod tests {
     fn a_shelf_gives_the_smallest_that_is_large_enough_and_keeps_no_more_than_it_may() {
         let mut shelf = Shelf::<f32>::EMPTY;
         for len in [90_000, 10_000, 12_000, 10_000] {
-            assert!(shelf.put(vec![0.0; len]).is_none());
+            assert!(shelf.put(vec![0.0; len], KEPT).is_none());
         }
         let mut room = |len| shelf.take(len).map(|values| values.len());
         assert_eq!(
@@ -162,7 +182,7 @@ mod tests {
         assert_eq!(room(80_000), Some(90_000));
         assert_eq!(shelf.n_bytes, 0);
         shelf.n_bytes = KEPT - 100;
-        assert!(shelf.put(vec![0.0; 26]).is_some() && shelf.put(vec![0.0; 25]).is_none());
+        assert!(shelf.put(vec![0.0; 26], KEPT).is_some() && shelf.put(vec![0.0; 25], KEPT).is_none());
     }
 
     #[test]
