@@ -72,7 +72,7 @@ impl FromStr for Recipe {
 }
 
 /// Questions of each wording asked at each measurement, unless told otherwise.
-pub const RECALL_SAMPLE: usize = 24;
+pub const RECALL_SAMPLE: usize = 48;
 
 /// More general text than this would leave little to learn from.
 const MOST_REPLAY: f64 = 0.9;

@@ -68,7 +68,7 @@ pub struct TrainFlags {
     /// Updates between checkpoints (20).
     #[arg(long, value_name = "N")]
     pub checkpoint_every: Option<usize>,
-    /// Questions of each wording asked at each measurement (24).
+    /// Questions of each wording asked at each measurement (48).
     #[arg(long, value_name = "N")]
     pub recall_sample: Option<usize>,
     /// Trained wordings of each fact that are used; all if not given.
