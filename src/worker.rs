@@ -93,6 +93,8 @@ pub enum IndexEvent {
     },
     /// Documents were changed, and those of before stay in use: they cannot be read (the cause), or it was given up.
     Kept(Option<String>),
+    /// The documents in use are those in the folder.
+    Current,
     /// It cannot be made ready; the cause, with its remedy.
     Failed(String),
 }

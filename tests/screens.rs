@@ -171,6 +171,11 @@ fn documents_that_changed_are_read_while_one_looks_on() {
     assert!(bottom(&app).ends_with("documents as they were before"), "{}", bottom(&app));
     index(&mut app, scripted::ready());
     assert!(!bottom(&app).contains("documents"), "{}", bottom(&app));
+    let mut app = training("qa", 1);
+    index(&mut app, IndexEvent::Kept(Some("a.md: not UTF-8".to_owned())));
+    press(&mut app, &[Key::Esc]);
+    train(&mut app, TrainEvent::Ended(RunOutcome::Completed));
+    assert!(bottom(&app).ends_with("documents as they were before"), "{}", bottom(&app));
 }
 
 #[test]

@@ -121,15 +121,19 @@ impl App {
         effects
     }
 
-    /// Says once that answers come from documents that have changed since.
-    fn warn_of_old_documents(&mut self, cause: &String) {
-        if self.preparation.outdated.as_ref() == Some(cause) {
+    /// Says once that documents have changed and cannot be read, when nothing else is being done.
+    fn warn_of_old_documents(&mut self, cause: &str) {
+        if self.preparation.told.as_deref() == Some(cause) {
             return;
         }
+        if self.dialog.is_some() || self.editing {
+            return self.say("changed documents cannot be read");
+        }
+        self.preparation.told = Some(cause.to_owned());
         self.open(Dialog::Error(Trouble {
             title: "The changed documents cannot be read".to_owned(),
-            cause: cause.clone(),
-            way_out: "Until it is mended, answers come from the documents as they were before.".to_owned(),
+            cause: cause.to_owned(),
+            way_out: "Until it is mended, answers and runs use the documents as they were before.".to_owned(),
             retry: false,
         }));
     }
@@ -147,6 +151,9 @@ impl App {
             _ => "Start lorascope again; what was fetched is kept.".to_owned(),
         };
         way_out.push_str(&log);
+        if self.preparation.is_ready() {
+            self.preparation.indexing = None;
+        }
         match (worker, &mut self.run) {
             ("trainer", Some(run)) => run.note(TrainEvent::Ended(RunOutcome::Failed(failure))),
             ("answerer", _) => {

@@ -47,6 +47,8 @@ pub(crate) struct Preparation {
     pub(crate) stock: Option<Stock>,
     /// Documents were changed and cannot be read, so that those of before are in use; why.
     pub(crate) outdated: Option<String>,
+    /// Why they could not be read when that was last told.
+    pub(crate) told: Option<String>,
     /// It cannot be made ready; why.
     pub(crate) failed: Option<String>,
 }
@@ -76,15 +78,21 @@ impl Preparation {
                 self.indexing = Some((done, total));
             }
             IndexEvent::Ready { corpus, n_documents, n_chunks, n_facts, suggestions } => {
-                (self.loading, self.indexing, self.outdated) = (None, None, None);
+                self.loading = None;
+                self.become_current();
                 self.stock = Some(Stock { corpus, n_documents, n_chunks, n_facts, suggestions });
             }
+            IndexEvent::Current => self.become_current(),
             IndexEvent::Kept(cause) => {
                 self.indexing = None;
                 self.outdated = cause.or(self.outdated.take());
             }
             IndexEvent::Failed(cause) => self.failed = Some(cause),
         }
+    }
+
+    fn become_current(&mut self) {
+        (self.indexing, self.outdated, self.told) = (None, None, None);
     }
 
     fn fetch(&mut self, event: FetchEvent) {

@@ -21,7 +21,7 @@ use crate::train::Recipe;
 #[derive(Debug, Args)]
 pub struct AskArgs {
     /// The question.
-    #[arg(value_parser = open::question)]
+    #[arg(value_parser = open::words)]
     pub question: String,
     /// Who answers: base, base+rag, tuned, tuned+rag, several with commas, or all. Without it, base+rag,
     /// and tuned where there is an adapter.

@@ -137,9 +137,9 @@ fn finite(text: &str) -> std::result::Result<f64, String> {
     if f64::is_finite(number) { Ok(number) } else { Err("not a finite number".to_owned()) }
 }
 
-/// What is asked.
-pub(super) fn question(text: &str) -> std::result::Result<String, String> {
-    if text.trim().is_empty() { Err("the question is empty".to_owned()) } else { Ok(text.to_owned()) }
+/// What is asked or looked for.
+pub(super) fn words(text: &str) -> std::result::Result<String, String> {
+    if text.trim().is_empty() { Err("no words".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// A number of things, of which there must be some.

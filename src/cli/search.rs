@@ -15,7 +15,7 @@ use crate::rag::{Passage, Rerank, Retrieval};
 #[derive(Debug, Args)]
 pub struct SearchArgs {
     /// What to look for.
-    #[arg(value_parser = open::question)]
+    #[arg(value_parser = open::words)]
     pub query: String,
     /// Passages shown at most.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = open::at_least_one)]

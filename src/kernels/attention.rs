@@ -2,7 +2,7 @@
 //!
 //! Causal grouped-query attention with rotary positions, over sequences of different length packed
 //! one after another without padding; each sees only itself. Scores exist for one block of rows of
-//! one head at a time; the backward pass makes them again from the kept log-sums (as in
+//! the heads that share keys at a time; the backward pass makes them again from the kept log-sums (as in
 //! FlashAttention, Dao et al. 2022).
 
 mod cached;

@@ -1,8 +1,8 @@
 //! Where does the working memory of a step come from?
 //!
 //! Every step needs the same buffers. Fresh memory would have to be cleared by the system page by page, which costs
-//! more than filling it; so a buffer goes back to a shelf and is taken again. Small ones, which are many, have a shelf in
-//! each thread, where nobody waits for another.
+//! more than filling it; so a buffer goes back to a shelf and is taken again. Small ones, which are many, go to a shelf
+//! of the thread that is done with them, where nobody waits for another.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -79,8 +79,8 @@ shelved!(Line, Line::ZERO);
 
 /// Bytes of a buffer that counts as small, at most.
 const SMALL: usize = 1 << 16;
-/// Bytes of small ones that a thread keeps of a type, at most: 4 MiB.
-const KEPT_SMALL: usize = 1 << 22;
+/// Bytes of small ones that a thread keeps of a type, at most: 1 MiB.
+const KEPT_SMALL: usize = 1 << 20;
 /// Bytes kept on a shelf at most: 1 GiB.
 const KEPT: usize = 1 << 30;
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_buffer_has_the_length_asked_for_whatever_it_was_before() {
-        for len in [1_000_003, 999_999, 1_000_003] {
+        for len in [1_000_003, 999_999, 1_000_003, 100, SMALL / 4, 99, SMALL / 4 + 1, SMALL / 4] {
             let mut buffer: Buffer = Buffer::new(len);
             assert_eq!(buffer.len(), len);
             buffer.fill(1.0);

@@ -167,6 +167,28 @@ fn attention_equals_its_twin() {
     }
 }
 
+/// Heads that share keys go through attention as rows of one product, whatever their number.
+#[test]
+fn attention_of_any_group_keeps_the_laws() {
+    for (n_heads, n_kv_heads, n_shared, lengths) in
+        [(2, 2, 0, vec![100, 7]), (4, 1, 5, vec![40, 3]), (9, 1, 0, vec![30]), (100, 1, 2, vec![3, 2])]
+    {
+        let shape = AttentionShape { n_heads, n_kv_heads, ..(*sharing(n_shared, &lengths)).clone() };
+        let (n, q_width, width) =
+            (n_shared + lengths.iter().sum::<usize>(), 8 * n_heads, 8 * (n_heads + 2 * n_kv_heads));
+        let (qkv, d_out) = (Var::from_tensor(&noise((n, width), 1)).unwrap(), noise((n, q_width), 2));
+        let twin = attention_portable(&qkv, &shape).unwrap();
+        let gradients = (&twin * &d_out).unwrap().sum_all().unwrap().backward().unwrap();
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let attended = Attended::of(&values(&qkv), &shape);
+        let (mut out, mut gradient) = (vec![0.0; n * q_width], vec![0.0; n * width]);
+        attended.rows(&shape, 0..n, &mut out);
+        assert_close("row", &out, &values(&twin), 2e-5);
+        attended.backward(&values(&qkv), &values(&d_out), &shape).rows(&shape, 0..n, &mut gradient);
+        assert_close("gradient", &gradient, &values(gradients.get(&qkv).unwrap()), 1e-4);
+    }
+}
+
 #[test]
 fn packed_sequences_see_only_themselves() {
     let run = |start: usize, lengths: &[usize]| {

@@ -105,6 +105,11 @@ fn remark(app: &App) -> String {
     if let Some((notice, _)) = &app.notice {
         return notice.clone();
     }
+    match &app.run {
+        Some(_) if app.leaving => return "leaving as soon as it is saved".to_owned(),
+        Some(run) if run.stage == Stage::Stopping => return "saving …".to_owned(),
+        _ => {}
+    }
     if let (true, Some((done, total))) = (app.preparation.is_ready(), app.preparation.indexing) {
         return format!("reading changed documents {done}/{total}");
     }
@@ -113,19 +118,21 @@ fn remark(app: &App) -> String {
         return format!("{} waiting", count(waiting, "question"));
     }
     match &app.run {
-        Some(_) if app.leaving => "leaving as soon as it is saved".to_owned(),
         Some(run) if run.is_on() && app.is_answering() && run.stage == Stage::Training => {
-            "training waits while answering".to_owned()
+            return "training waits while answering".to_owned();
         }
-        Some(run) if run.stage == Stage::Stopping => "saving …".to_owned(),
-        Some(run) => match (run.measuring, app.saved_at) {
-            (Some((done, total)), _) if run.is_on() && total > 0 => format!("measuring {done}/{total}"),
-            (_, Some(saved)) if run.is_on() => {
-                format!("saved {} ago", clock(app.now.saturating_sub(saved).as_secs_f64()))
+        Some(run) if run.is_on() => match (run.measuring, app.saved_at) {
+            (Some((done, total)), _) if total > 0 => return format!("measuring {done}/{total}"),
+            (_, Some(saved)) => {
+                return format!("saved {} ago", clock(app.now.saturating_sub(saved).as_secs_f64()));
             }
-            _ => String::new(),
+            _ => {}
         },
-        None if app.preparation.outdated.is_some() => "documents as they were before".to_owned(),
-        None => String::new(),
+        _ => {}
+    }
+    if app.preparation.outdated.is_some() {
+        "documents as they were before".to_owned()
+    } else {
+        String::new()
     }
 }

@@ -93,7 +93,9 @@ pub(super) fn kept(shared: &Shared) -> Result<Indexed> {
 pub(super) fn current(shared: &Shared, cancel: &Cancel) -> Result<Indexed> {
     let mut kept = locked(&shared.stock()?.indexed);
     let stamp = Corpus::stamp(&shared.site.corpus);
-    if stamp != kept.stamp {
+    if stamp == kept.stamp {
+        shared.report(WorkerEvent::Index(IndexEvent::Current));
+    } else {
         match read_anew(shared, (&kept, stamp), cancel) {
             Ok(indexed) => {
                 shared.report(WorkerEvent::Index(ready_with(&indexed.corpus, &indexed.index)));

@@ -106,6 +106,10 @@ fn changed_documents_that_cannot_be_read_are_named_once() {
     assert_eq!(app.preparation.indexing, Some((3, 40)));
     index(&mut app, kept(None));
     assert!(app.preparation.indexing.is_none() && app.dialog.is_none(), "given up");
+    keys(&mut app, "i");
+    index(&mut app, kept(Some("facts.jsonl:3: no JSON")));
+    assert!(app.dialog.is_none() && app.notice.is_some(), "whoever writes is not disturbed");
+    keys(&mut app, "<Esc>");
     index(&mut app, kept(Some("facts.jsonl:3: no JSON")));
     let Some(Dialog::Error(trouble)) = &app.dialog else { panic!("no dialog") };
     assert_eq!(trouble.cause, "facts.jsonl:3: no JSON");
@@ -114,6 +118,11 @@ fn changed_documents_that_cannot_be_read_are_named_once() {
     assert!(app.dialog.is_none() && app.preparation.outdated.is_some());
     index(&mut app, kept(Some("facts.jsonl:9: no JSON")));
     assert!(app.dialog.is_some(), "another fault");
+    keys(&mut app, "<Esc>");
+    index(&mut app, IndexEvent::Current);
+    assert!(app.preparation.outdated.is_none(), "they are as they were");
+    index(&mut app, kept(Some("facts.jsonl:9: no JSON")));
+    assert!(app.dialog.is_some(), "again");
 }
 
 #[test]
@@ -122,6 +131,9 @@ fn a_dead_worker_ends_what_it_was_doing_and_nothing_else() {
     keys(&mut app, "iWho?<Enter>");
     app.update(Event::Worker(WorkerEvent::Died { worker: "answerer", cause: "index out of range".into() }));
     assert!(!app.is_answering() && app.run_is_on() && app.dialog.is_some());
+    index(&mut app, IndexEvent::Indexing { done: 1, total: 2 });
+    app.update(Event::Worker(WorkerEvent::Died { worker: "answerer", cause: "again".into() }));
+    assert!(app.preparation.indexing.is_none());
     app.update(Event::Worker(WorkerEvent::Died { worker: "trainer", cause: "oh".into() }));
     assert!(!app.run_is_on());
 }

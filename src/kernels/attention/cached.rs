@@ -9,7 +9,7 @@ use super::AttentionShape;
 use super::few::few_rows;
 #[cfg(target_arch = "x86_64")]
 use super::halves::Halves;
-use super::task::{at_once, attend, gather, turn_rows};
+use super::task::{attend, gather, positions_at_once, turn_rows};
 use crate::kernels::buffer::Buffer;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::cpu::level;
@@ -19,7 +19,7 @@ use crate::kernels::rope::Turn;
 
 /// New rows of a sequence up to which one after another beats a product.
 const FEW_ROWS: usize = 4;
-/// Keys and values that are made float32 at one time: 32 MiB.
+/// Keys and values that are made float32, and packed, at one time: 32 MiB, and as much again packed at most.
 const WIDE: usize = 1 << 23;
 
 /// Keys and values of one sequence in one layer, those of each key head by themselves: they are read one after another.
@@ -188,7 +188,7 @@ fn attend_sequences(
     // From the last rows on: they see most.
     let mut tasks = Vec::new();
     let mut end = start + sequences.iter().map(|(_, n)| n).sum::<usize>();
-    let at_once = at_once(shape);
+    let at_once = positions_at_once(shape);
     for (&(cache, n), heads) in sequences.iter().zip(&packed).rev() {
         let before = cache.len(shape) - n;
         for from in (0..n).step_by(at_once).rev() {

@@ -11,7 +11,7 @@ use crate::kernels::rope::Turn;
 /// Query rows whose scores exist at one time, about.
 const STACKED: usize = 96;
 
-/// The operands of one task, rotated, heads one after another.
+/// The operands of one task; keys are rotated.
 pub(super) struct Task<'a> {
     shape: &'a AttentionShape,
     span: Span,
@@ -63,7 +63,7 @@ impl<'a> Task<'a> {
 
     /// Positions whose scores exist at one time, in their order.
     fn parts(&self) -> impl Iterator<Item = Range<usize>> {
-        let (len, at_once) = (self.span.len, at_once(self.shape));
+        let (len, at_once) = (self.span.len, positions_at_once(self.shape));
         (0..len).step_by(at_once).map(move |from| from..(from + at_once).min(len))
     }
 
@@ -98,7 +98,7 @@ impl<'a> Task<'a> {
         let all = self.visible(self.span.len);
         let (mut dq, mut dk, mut dv) =
             (Buffer::new(n * dim), Buffer::zeros(all * dim), Buffer::zeros(all * dim));
-        let most = at_once(self.shape).min(self.span.len) * group * all;
+        let most = positions_at_once(self.shape).min(self.span.len) * group * all;
         let (mut p, mut ds) = (Buffer::new(most), Buffer::new(most));
         let scale = self.shape.scale();
         let (keys, values) = (Repeated::new(self.keys(), scale), Repeated::new(self.values().t(), 1.0));
@@ -126,7 +126,7 @@ impl<'a> Task<'a> {
 
 /// Positions whose scores exist at one time: the heads of a group see the same keys, so their queries are rows of one
 /// product.
-pub(super) fn at_once(shape: &AttentionShape) -> usize {
+pub(super) fn positions_at_once(shape: &AttentionShape) -> usize {
     (STACKED / shape.group()).max(1)
 }
 
