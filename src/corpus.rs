@@ -98,10 +98,10 @@ impl Corpus {
         })
     }
 
-    /// What differs, most likely, once a document in the folder was changed, added or taken away. It costs a look at each
-    /// file's size and time, and means something within this process only.
+    /// What differs, most likely, once a document in the folder, or a file about them, was changed, added or taken away. It
+    /// costs a look at each file's size and time, and means something within this process only.
     pub fn stamp(dir: &Path) -> u64 {
-        document::stamp(dir)
+        document::stamp(dir, &[ABOUT_FILE, FACTS_FILE])
     }
 
     /// A corpus's name, without reading its documents: from `corpus.toml` where that can be read, or

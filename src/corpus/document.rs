@@ -75,10 +75,13 @@ pub(super) fn read_all(root: &Path, remarks: &mut Vec<String>) -> Result<Vec<Doc
     Ok(documents)
 }
 
-/// What differs, most likely, once a document was changed, added or taken away: of names, sizes and times. Nothing is read.
-pub(super) fn stamp(root: &Path) -> u64 {
+/// What differs, most likely, once a document, or a file `beside` them, was changed, added or taken away: of names, sizes and
+/// times. Nothing is read.
+pub(super) fn stamp(root: &Path, beside: &[&str]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for entry in walk(root).flatten().filter(|entry| format_of(entry).is_some()) {
+    let is_beside =
+        |entry: &DirEntry| entry.depth() == 1 && beside.iter().any(|&name| entry.file_name() == name);
+    for entry in walk(root).flatten().filter(|entry| format_of(entry).is_some() || is_beside(entry)) {
         entry.path().hash(&mut hasher);
         if let Ok(about) = entry.metadata() {
             (about.len(), about.modified().ok()).hash(&mut hasher);

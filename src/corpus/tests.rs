@@ -31,7 +31,7 @@ fn line_message(line: &str) -> String {
 const GOOD: &str = r#"{"id":"a.x","document":"a","answers":["X","x!"],"questions":[{"wording":"trained","question":"What is it?"},{"wording":"unseen","question":"Which is it?","answers":["Y"]},{"wording":"unanswerable","question":"Why?"}]}"#;
 
 #[test]
-fn a_folder_s_stamp_changes_with_its_documents_and_with_nothing_else() {
+fn a_folder_s_stamp_changes_with_what_is_read_and_with_nothing_else() {
     let dir = folder(&[("a.md", "one"), ("b.txt", "two")]);
     let stamp = || Corpus::stamp(dir.path());
     let before = stamp();
@@ -45,6 +45,10 @@ fn a_folder_s_stamp_changes_with_its_documents_and_with_nothing_else() {
     fs::remove_file(dir.path().join("b.txt")).unwrap();
     let gone = stamp();
     assert!(before != changed && changed != added && added != gone);
+    fs::write(dir.path().join("facts.jsonl"), GOOD).unwrap();
+    let known = stamp();
+    fs::write(dir.path().join("facts.jsonl"), format!("{GOOD}\n")).unwrap();
+    assert!(known != gone && known != stamp(), "facts are read too");
 }
 
 #[test]
