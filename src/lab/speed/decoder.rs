@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Runs, Sample};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::model::LanguageModel;
 use crate::model::config::ModelConfig;
 use crate::model::generate::{Prompt, Sampling, generate};
@@ -53,12 +54,15 @@ pub fn train(model: &LanguageModel, text: &[u32], shape: TrainShape, runs: &mut 
     let trainable = TrainableAdapter::fresh(&config.lora, decoder.config(), &model.name, config.seed)?;
     let mut optimizer = AdamW::new(&trainable.weights, config.weight_decay);
     let rule = UpdateRule { lr: config.lr, clip: config.clip };
-    runs.sample(|run| {
+    let sample = runs.sample(|run| {
         let batch = supervised(text, run, shape);
         let begun = Instant::now();
         train_step(decoder, &trainable, &mut optimizer, (&vec![batch].into(), rule))?;
         Ok((shape.batch * shape.length) as f64 / begun.elapsed().as_secs_f64())
-    })
+    });
+    // A step of another shape needs other sizes.
+    kernels::release_buffers();
+    sample
 }
 
 /// The settings of the training; refuses what the model or the machine has no room for.
