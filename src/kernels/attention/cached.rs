@@ -9,7 +9,7 @@ use super::AttentionShape;
 use super::few::few_rows;
 #[cfg(target_arch = "x86_64")]
 use super::halves::Halves;
-use super::task::{attend, gather, positions_at_once, turn_rows};
+use super::task::{attend, gather, positions_at_once, queries, turn_rows};
 use crate::kernels::buffer::Buffer;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::cpu::level;
@@ -197,12 +197,10 @@ fn attend_sequences(
         }
         end -= n;
     }
-    let (group_width, width) = (group * dim, shape.width());
+    let group_width = group * dim;
     let of = |&(rows, kv_head, [keys, values]): &(Rows, usize, &[Repeated; 2])| {
         let Rows { start, n, before } = rows;
-        let mut queries = Buffer::new(n * group_width);
-        gather(&qkv[start * width + kv_head * group_width..], width, (&mut queries, group_width));
-        turn_rows(shape, &mut queries, (group_width, before), Turn::Forward);
+        let queries = queries(shape, qkv, (start..start + n, kv_head), before);
         let mut out = Buffer::new(n * group_width);
         attend(View::new(&queries, n * group, dim), [keys, values], (group, before), &mut out);
         out

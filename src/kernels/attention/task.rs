@@ -43,22 +43,15 @@ impl<'a> Task<'a> {
         self.span.n_before + to
     }
 
-    /// Of rows with all heads (n, width) those of this sequence and group: the heads of a row one after another
-    /// (len · group, dim).
-    fn own(&self, rows: &[f32], width: usize) -> Buffer {
+    /// Where its rows and their heads are.
+    fn place(&self) -> (Range<usize>, usize) {
         let Span { start, len, kv_head, .. } = self.span;
-        let group_width = self.shape.group() * self.shape.head_dim;
-        let mut own = Buffer::new(len * group_width);
-        gather(&rows[start * width + kv_head * group_width..], width, (&mut own, group_width));
-        own
+        (start..start + len, kv_head)
     }
 
     /// The rotated queries of the group (len · group, dim).
     fn queries(&self) -> Buffer {
-        let group_width = self.shape.group() * self.shape.head_dim;
-        let mut rows = self.own(self.qkv, self.shape.width());
-        turn_rows(self.shape, &mut rows, (group_width, self.span.n_before), Turn::Forward);
-        rows
+        queries(self.shape, self.qkv, self.place(), self.span.n_before)
     }
 
     /// Positions whose scores exist at one time, in their order.
@@ -93,7 +86,8 @@ impl<'a> Task<'a> {
     /// outputs of all heads (n, heads · dim).
     pub(super) fn backward(&self, d_out: &[f32], log_sums: &[f32]) -> [Buffer; 3] {
         let (dim, group, n) = (self.shape.head_dim, self.shape.group(), self.span.len * self.shape.group());
-        let (q, d_out) = (self.queries(), self.own(d_out, self.shape.q_width()));
+        let d_out = of_group(self.shape, (d_out, self.shape.q_width()), self.place());
+        let q = self.queries();
         let (q, d_out) = (View::new(&q, n, dim), View::new(&d_out, n, dim));
         let all = self.visible(self.span.len);
         let (mut dq, mut dk, mut dv) =
@@ -122,6 +116,31 @@ impl<'a> Task<'a> {
         turn_rows(self.shape, &mut dk, (dim, 0), Turn::Back);
         [dq, dk, dv]
     }
+}
+
+/// Of rows with all heads (n, width) some, and of these the heads that share a key head, one after another
+/// (rows · group, dim).
+fn of_group(
+    shape: &AttentionShape,
+    (from, width): (&[f32], usize),
+    (rows, kv_head): (Range<usize>, usize),
+) -> Buffer {
+    let group_width = shape.group() * shape.head_dim;
+    let mut own = Buffer::new(rows.len() * group_width);
+    gather(&from[rows.start * width + kv_head * group_width..], width, (&mut own, group_width));
+    own
+}
+
+/// The same of queries, rotated; `first` is the position of the first row.
+pub(super) fn queries(
+    shape: &AttentionShape,
+    qkv: &[f32],
+    place: (Range<usize>, usize),
+    first: usize,
+) -> Buffer {
+    let mut rows = of_group(shape, (qkv, shape.width()), place);
+    turn_rows(shape, &mut rows, (shape.group() * shape.head_dim, first), Turn::Forward);
+    rows
 }
 
 /// Positions whose scores exist at one time: the heads of a group see the same keys, so their queries are rows of one
