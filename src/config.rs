@@ -150,10 +150,10 @@ impl Settings {
 
     /// Refuses values that no part of the program could use.
     fn checked(self) -> Result<Self> {
-        if let Some(n) = self.chunk_tokens.filter(|n| !(16..=512).contains(n)) {
+        if let Some(n) = self.chunk_tokens.filter(|n| !(16..=256).contains(n)) {
             return Err(Error::refused(
                 format!("chunks of {n} tokens are out of range"),
-                "set chunk_tokens to 16 to 512",
+                "set chunk_tokens to 16 to 256: the embedder reads no more at once",
             ));
         }
         if let Some(price) = self.price_per_hour.filter(|price| !(price.is_finite() && *price >= 0.0)) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::config::toml_error;
 use crate::error::{Error, Result};
 
 mod chunk;
@@ -26,7 +27,7 @@ pub use chunk::{Chunk, Chunking, chunk_document};
 pub use document::{Document, Format};
 pub use examples::{Example, Examples, Role, Turn, document_examples, qa_examples};
 pub use fact::{Fact, Question, Wording};
-pub use gold::{contains_gold, normalised};
+pub use gold::{ANSWER_TOKENS, contains_gold, normalised};
 pub use sentences::sentences;
 pub use split::held_out_documents;
 pub use tasks::{IN_VOICE, Judge, sentiment_examples, style_examples, voice};
@@ -148,12 +149,7 @@ fn read_optional(path: &Path) -> Result<Option<String>> {
 
 fn read_about(path: &Path) -> Result<About> {
     let Some(text) = read_optional(path)? else { return Ok(About::default()) };
-    toml::from_str(&text).map_err(|wrong| {
-        let before = wrong.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text[..before].matches('\n').count() + 1;
-        let what = wrong.message().trim().to_owned();
-        Error::Line { path: path.to_path_buf(), line, what }
-    })
+    toml::from_str(&text).map_err(|wrong| toml_error(path, &text, &wrong))
 }
 
 fn digest_of(documents: &[Document], fact_text: &str) -> String {

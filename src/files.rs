@@ -1,16 +1,44 @@
-//! How is a file, or a folder, written so that nobody ever sees half of it?
+//! How is a file, or a folder, written so that nobody ever sees half of it, and kept from others meanwhile?
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+
+/// Who may hold a file's lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Other readers.
+    Readers,
+    /// Nobody.
+    Nobody,
+}
+
+/// Takes a file's lock, if it can be had at once; whether it could. The operating system lets go of it when the file is
+/// closed or the process dies. Some network file systems know no locks: one process at a time is then the rule, and the
+/// lock counts as had.
+///
+/// # Errors
+/// When the system refuses for another reason than that somebody holds it.
+pub fn try_lock(file: &File, share: Share) -> io::Result<bool> {
+    let tried = match share {
+        Share::Readers => file.try_lock_shared(),
+        Share::Nobody => file.try_lock(),
+    };
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
 
 /// Writes a file whole: under a temporary name in the same folder, flushed to the disk, then renamed.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".part");
-    let write = || -> std::io::Result<()> {
+    let write = || -> io::Result<()> {
         let mut file = File::create(&partial)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -59,7 +87,7 @@ fn flush(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn put_in_place(partial: &Path, path: &Path, old: &Path) -> std::io::Result<()> {
+fn put_in_place(partial: &Path, path: &Path, old: &Path) -> io::Result<()> {
     let was_there = path.exists();
     if was_there {
         fs::rename(path, old)?;

@@ -20,7 +20,7 @@ pub mod sweep;
 mod task;
 
 pub use answer::{Answer, AnswerEvent, Brief, Desk, Tuned, answer, gold_of};
-pub use checks::{check_adapter, check_held_out, check_unseen, checked_prompts};
+pub use checks::{check_adapter, check_held_out, check_prompts, check_unseen};
 pub use comparison::{Comparison, Verdict, compare};
 pub use contender::Contender;
 pub use cost::{Answering, Cost, IndexingCost, PRICE_PER_HOUR, indexing_cost};

@@ -187,6 +187,21 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Whether a measurement of this step is in the metrics.
+    pub fn is_measured(&self, step: usize) -> Result<bool> {
+        Ok(Self::metrics(&self.path)?.iter().any(|line| line["event"] == "eval" && line["step"] == step))
+    }
+
+    /// Removes the adapter of an earlier end: the run goes on from a checkpoint, which holds the same weights.
+    pub fn forget_adapter(&self) -> Result<()> {
+        let adapter = self.adapter();
+        if adapter.exists() {
+            fs::remove_dir_all(&adapter).map_err(Error::io("remove", &adapter))
+        } else {
+            Ok(())
+        }
+    }
+
     /// The events of `metrics.jsonl`; a cut-off last line is left out.
     pub fn metrics(path: &Path) -> Result<Vec<Value>> {
         let path = path.join(METRICS);

@@ -84,12 +84,16 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
         (Standing::new(0, Spent::NOTHING), t, optimizer)
     };
     plan.folder.forget_after(standing.step)?;
+    let n_steps = config.n_steps(plan.data.train.len());
+    if standing.step < n_steps {
+        plan.folder.forget_adapter()?;
+    }
     let mut looping = Loop {
         plan,
         sink,
         trainable,
         optimizer,
-        n_steps: config.n_steps(plan.data.train.len()),
+        n_steps,
         spent_before: standing.spent(),
         meter: Meter::start(),
         estimate,
@@ -117,6 +121,9 @@ impl Loop<'_> {
             self.note(TrainEvent::FactsListed(self.plan.data.facts.cells.clone().into()))?;
         }
         self.publish(first_step)?;
+        if !self.caught_up(first_step)? {
+            return self.end(first_step);
+        }
         for step in first_step + 1..=self.n_steps {
             if self.wait_while_told() != Wish::Run {
                 return self.end(step - 1);
@@ -147,6 +154,17 @@ impl Loop<'_> {
             }
         }
         self.end(self.n_steps)
+    }
+
+    /// Makes the measurements of the start and the end that an earlier stop cut off; false when told to end meanwhile.
+    fn caught_up(&mut self, first_step: usize) -> Result<bool> {
+        let due = [(0, first_step > 0), (self.n_steps, first_step == self.n_steps)];
+        for (step, _) in due.into_iter().filter(|(_, is_due)| *is_due) {
+            if !self.plan.folder.is_measured(step)? && !self.evaluate(step)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Tells how long the whole run will have taken, at its pace so far.

@@ -140,7 +140,9 @@ fn the_fused_order_puts_the_right_document_first() {
 #[test]
 fn what_is_measured_of_retrieval_is_what_is_found() {
     let lab = Lab::new(NoEmbedder);
-    let asked = items(&lab.corpus, &[Wording::Unseen, Wording::Unanswerable]);
+    let asked = [Wording::Unseen, Wording::Unanswerable]
+        .map(|wording| items(&lab.corpus, wording, usize::MAX))
+        .concat();
     let found = retrieved(&lab.index, (&asked, 1), &Cancel::new(), &mut |_| {}).unwrap();
     let questions = lab.corpus.facts.iter().flat_map(|fact| {
         let unseen = fact.questions.iter().filter(|question| question.wording == Wording::Unseen);

@@ -58,7 +58,7 @@ pub(crate) struct Run {
     pub(crate) first_eval: Option<EvalReport>,
     /// The newest measurements, oldest first.
     pub(crate) evals: VecDeque<EvalReport>,
-    /// The highest recall of unseen wordings so far.
+    /// How much of a measurement under way is done, and of how much.
     pub(crate) measuring: Option<(usize, usize)>,
     /// The trainer waits, and not because the user said so.
     pub(crate) waits: bool,

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::run::Run;
 use super::words::{clock, count, percent, short};
 use crate::corpus::Wording;
+use crate::lab::wilson;
 use crate::train::{Recall, RunOutcome};
 
 /// A validation loss must fall by this share to count as fallen.
@@ -70,13 +71,15 @@ fn by_heart(run: &Run) -> Option<String> {
     })
 }
 
+/// Said when the rival was asked as much, and the 95 % intervals are apart.
 fn past_rag(run: &Run, base_rag: Option<Recall>) -> Option<String> {
-    let (unseen, rag) = (share(run, Wording::Unseen)?, base_rag?.share());
-    (unseen > rag).then(|| {
+    let (tuned, rag) = (run.recalled.get(&Wording::Unseen)?, base_rag?);
+    let interval = |recall: &Recall| wilson(recall.n_right, recall.n);
+    (rag.n >= tuned.n && interval(tuned).0 > interval(&rag).1).then(|| {
         format!(
             "Fine-tuned answers more unseen wordings than base + RAG: {} against {}",
-            percent(unseen),
-            percent(rag)
+            percent(tuned.share()),
+            percent(rag.share())
         )
     })
 }
@@ -299,7 +302,11 @@ mod tests {
         measured(&mut run, 1.0, 13.0, Some((90, 60)));
         assert!(said(&run, rag(84)).starts_with("It answers 90 % of the wordings it saw and 60 %"));
         measured(&mut run, 0.5, 13.0, Some((95, 85)));
-        assert!(said(&run, rag(84)).contains("85 % against 84 %"));
+        assert!(!said(&run, rag(84)).contains("against"), "a point of a hundred says nothing");
+        measured(&mut run, 0.5, 13.0, Some((98, 97)));
+        assert!(said(&run, rag(84)).contains("97 % against 84 %"));
+        let few = Some(Recall { n_right: 3, n: 4 });
+        assert!(!said(&run, few).contains("against"), "the rival was asked four questions of a hundred");
     }
 
     #[test]

@@ -244,6 +244,12 @@ impl Opened {
         Some(record.train.recipe)
     }
 
+    /// How many trained wordings of each fact the run behind the adapter has learnt; all where it is none.
+    pub(super) fn n_trained(&self) -> usize {
+        let run = self.place.as_ref().and_then(|place| place.run.as_ref());
+        run.map_or(usize::MAX, |(_, record)| record.train.n_wordings())
+    }
+
     /// Where questions are looked up, if any contender does.
     pub(super) fn index(&self) -> Option<&Index> {
         self.index.as_ref()
@@ -255,12 +261,17 @@ impl Opened {
     }
 }
 
+/// A list without what stands in it before.
+pub(super) fn once_each<T: PartialEq + Copy>(all: &[T]) -> Vec<T> {
+    let is_first = |i: &usize| !all[..*i].contains(&all[*i]);
+    (0..all.len()).filter(is_first).map(|i| all[i]).collect()
+}
+
 /// The contenders that are named; `None` where none is, for whoever can answer.
 fn named(names: &[String]) -> Result<Option<Vec<Contender>>> {
     if names.iter().any(|name| name == "all") {
         return Ok(Some(Contender::ALL.to_vec()));
     }
-    let mut all = names.iter().map(|name| name.parse()).collect::<Result<Vec<Contender>>>()?;
-    all.dedup();
-    Ok((!all.is_empty()).then_some(all))
+    let all = names.iter().map(|name| name.parse()).collect::<Result<Vec<Contender>>>()?;
+    Ok((!all.is_empty()).then(|| once_each(&all)))
 }

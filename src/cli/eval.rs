@@ -12,15 +12,15 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::ask::Opened;
+use super::ask::{Opened, once_each};
 use super::open::AdapterFlags;
 use super::progress::Progress;
 use super::{Common, cancel_on_signals, say, say_json};
 use crate::cancel::Cancel;
-use crate::corpus::{Corpus, Wording};
+use crate::corpus::{ANSWER_TOKENS, Corpus, Wording};
 use crate::error::Error;
 use crate::files::write_whole;
-use crate::lab::scoreboard::{ANSWER_TOKENS, Outcome, Scoreboard, comparisons, examine, items};
+use crate::lab::scoreboard::{Item, Outcome, Scoreboard, comparisons, examine, items};
 use crate::lab::{
     Answering, BaseKnowledge, Comparison, Contender, Desk, Forgetting, Tuned, Verdict, forgetting,
 };
@@ -59,7 +59,7 @@ pub struct EvalArgs {
 /// Runs it.
 pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let cancel = cancel_on_signals()?;
-    let wordings = if args.wording.is_empty() { Wording::ALL.to_vec() } else { args.wording.clone() };
+    let wordings = if args.wording.is_empty() { Wording::ALL.to_vec() } else { once_each(&args.wording) };
     let mut opened = Opened::new(&contenders(args, common)?, &args.adapter, common, &cancel)?;
     opened.contenders.sort_unstable();
     if let (Some(recipe), true) = (opened.recipe(), args.wording.is_empty())
@@ -68,7 +68,12 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
         return task::run(args, common, (&opened, recipe, &examples), &cancel);
     }
     let desk = Desk { rerank: args.rerank, ..desk(&opened, args.top) };
-    let asked = Asked { contenders: &opened.contenders, wordings: &wordings, sample: args.sample };
+    let asked = Asked {
+        contenders: &opened.contenders,
+        wordings: &wordings,
+        sample: args.sample,
+        n_trained: opened.n_trained(),
+    };
     let tuned = opened.tuned(args.adapter.scale);
     let (outcomes, answers) = examined(&desk, &opened.corpus, asked, tuned, &cancel)?;
     if outcomes.is_empty() {
@@ -83,12 +88,13 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let cost = workup::cost(&opened, (args.price, answers), common, &cancel)?;
     let mut result = result(&outcomes, Some(&forgot))?;
     result["n_parameters"] = json!(opened.model.decoder.n_parameters());
+    result["step"] = json!(tuned.and_then(|tuned| tuned.step));
     result["scale"] = json!(tuned.map(|tuned| tuned.scale));
     result["adapter"] = json!(tuned.and_then(|tuned| tuned.digest));
     result["checks"] = json!(checks);
     result["retrieval"] = json!(retrieval);
     result["cost"] = json!(cost);
-    keep(&opened, &files(&result, &outcomes)?)?;
+    keep(&opened, args.adapter.scale, &files(&result, &outcomes)?)?;
     if common.json {
         say_json(&result)?;
         return Ok(ExitCode::SUCCESS);
@@ -132,6 +138,16 @@ pub(super) struct Asked<'a> {
     pub(super) wordings: &'a [Wording],
     /// Questions of each wording at most.
     pub(super) sample: Option<usize>,
+    /// Trained wordings of each fact at most: those that a run has learnt.
+    pub(super) n_trained: usize,
+}
+
+impl Asked<'_> {
+    /// The questions of a wording.
+    fn items<'a>(&self, corpus: &'a Corpus, wording: Wording) -> Vec<Item<'a>> {
+        let all = items(corpus, wording, self.n_trained);
+        spread(&all, self.sample.unwrap_or(usize::MAX)).copied().collect()
+    }
 }
 
 /// Puts the questions, with progress.
@@ -147,8 +163,7 @@ pub(super) fn examined(
     let mut answers: BTreeMap<Contender, Answering> = BTreeMap::new();
     for &contender in asked.contenders {
         for &wording in asked.wordings {
-            let all = items(corpus, &[wording]);
-            let chosen: Vec<_> = spread(&all, asked.sample.unwrap_or(usize::MAX)).copied().collect();
+            let chosen = asked.items(corpus, wording);
             let mut watch = |done: usize| {
                 let (who, how) = (contender.name(), wording.name());
                 progress.update(&format!("{who} on {how} wordings: {done} of {}", chosen.len()));
@@ -187,9 +202,23 @@ pub(super) fn files(result: &Value, outcomes: &[Outcome]) -> anyhow::Result<[(&'
     Ok([("answers.jsonl", lines), ("eval.json", format!("{result:#}\n"))])
 }
 
-/// Writes files into the run's report folder, if a run is meant.
-fn keep(opened: &Opened, files: &[(&str, String)]) -> anyhow::Result<()> {
-    let Some((run, _)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else { return Ok(()) };
+/// Writes files into the run's report folder, if a run is meant. There stands what the run itself is worth: what was
+/// asked of another model, about another corpus or at another scale is told, and not kept.
+fn keep(opened: &Opened, scale: f64, files: &[(&str, String)]) -> anyhow::Result<()> {
+    let Some((run, record)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else {
+        return Ok(());
+    };
+    // A folder that was moved holds the same, one that was changed is the same.
+    let is_other_corpus = record.corpus != opened.corpus.root && record.corpus_digest != opened.corpus.digest;
+    let other = [
+        (scale.to_bits() != 1f64.to_bits(), "at another scale"),
+        (record.model != opened.model_name, "of another model"),
+        (is_other_corpus, "about another corpus"),
+    ];
+    if let Some((_, how)) = other.iter().find(|(is_other, _)| *is_other) {
+        eprintln!("asked {how}: not kept in {}", run.display());
+        return Ok(());
+    }
     let folder = run.join("report");
     keep_in(&folder, files)?;
     eprintln!("kept in {}", folder.display());

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::ask::Opened;
@@ -119,6 +119,7 @@ pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
     refuse_among_documents(&out, &opened.corpus.root)?;
     let planned = planned(args, (&grid, &settings), &opened, &out)?;
     planned.iter().try_for_each(|run| run.refuse_another(&opened))?;
+    refuse_otherwise_asked(args, &opened, &out)?;
     eprintln!("{} runs of {} combinations, in {}", planned.len(), grid.variants().len(), out.display());
     let bench = Bench::new(args, &opened, &out, &cancel)?;
     let all: f64 = planned.iter().map(|run| run.n_tokens).sum();
@@ -156,6 +157,25 @@ pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
         say(format!("page     {}", out.join("sweep.html").display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was asked, and of whom, is kept in the sweep's folder: measurements of other questions cannot be compared.
+fn refuse_otherwise_asked(args: &SweepArgs, opened: &Opened, out: &Path) -> anyhow::Result<()> {
+    let mut tuned: Vec<&str> = args.contender.iter().map(|contender| contender.name()).collect();
+    tuned.sort_unstable();
+    tuned.dedup();
+    let asked = json!({
+        "model": opened.model_name, "corpus_digest": opened.corpus.digest, "sample": args.sample, "contenders": tuned,
+    });
+    let path = out.join("asked.json");
+    if let Ok(before) = std::fs::read_to_string(&path) {
+        if serde_json::from_str(&before).ok() == Some(asked) {
+            return Ok(());
+        }
+        let what = "was made with another model, another corpus, or other --sample or --contender";
+        return Err(Error::file(out, what, "name another folder with --out, or remove this one").into());
+    }
+    eval::keep_in(out, &[("asked.json", format!("{asked:#}\n"))])
 }
 
 fn grid(args: &SweepArgs) -> Result<Grid> {
@@ -263,8 +283,12 @@ impl<'a> Bench<'a> {
         progress.update("common knowledge of the base model");
         let known = BaseKnowledge::of(&opened.model, cancel)?;
         if !folder.join("eval.json").is_file() {
-            let asked =
-                Asked { contenders: &opened.contenders, wordings: &Wording::ALL, sample: args.sample };
+            let asked = Asked {
+                contenders: &opened.contenders,
+                wordings: &Wording::ALL,
+                sample: args.sample,
+                n_trained: usize::MAX,
+            };
             let (outcomes, _) = eval::examined(&desk, &opened.corpus, asked, None, cancel)?;
             eval::keep_in(&folder, &eval::files(&eval::result(&outcomes, None)?, &outcomes)?)?;
         }
@@ -338,8 +362,12 @@ impl<'a> Bench<'a> {
             scale: 1.0,
             digest: Some(digest.as_str()),
         };
-        let asked =
-            Asked { contenders: &self.args.contender, wordings: &Wording::ALL, sample: self.args.sample };
+        let asked = Asked {
+            contenders: &self.args.contender,
+            wordings: &Wording::ALL,
+            sample: self.args.sample,
+            n_trained: run.config.n_wordings(),
+        };
         let (outcomes, _) = eval::examined(&self.desk, corpus, asked, Some(tuned), self.cancel)?;
         Progress::new().update(&format!("{name}: what was forgotten"));
         let forgot = forgetting(model, &self.known, Some((&adapter, 1.0)), self.cancel)?;

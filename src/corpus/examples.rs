@@ -66,8 +66,7 @@ pub fn qa_examples(corpus: &Corpus, n_wordings: usize) -> Examples {
     let mut examples = Examples::default();
     let mut n_left_out = 0;
     for fact in &corpus.facts {
-        let wordings = |wording| fact.questions.iter().filter(move |question| question.wording == wording);
-        if wordings(Wording::Trained).next().is_none() {
+        if fact.asked(Wording::Trained, n_wordings).next().is_none() {
             n_left_out += 1;
             continue;
         }
@@ -77,8 +76,8 @@ pub fn qa_examples(corpus: &Corpus, n_wordings: usize) -> Examples {
             let completion = question.answers.first()?.clone();
             Some(Example { entity: entity.clone(), prompt, completion })
         };
-        examples.train.extend(wordings(Wording::Trained).take(n_wordings).filter_map(example));
-        examples.held_out.extend(wordings(Wording::Unseen).filter_map(example));
+        examples.train.extend(fact.asked(Wording::Trained, n_wordings).filter_map(example));
+        examples.held_out.extend(fact.asked(Wording::Unseen, n_wordings).filter_map(example));
     }
     if n_left_out > 0 {
         let of = corpus.facts.len();

@@ -65,6 +65,14 @@ pub struct Fact {
     pub questions: Vec<Question>,
 }
 
+impl Fact {
+    /// The questions of a wording; of the trained ones the first `n_trained`, as a run with `--wordings` learns them.
+    pub fn asked(&self, wording: Wording, n_trained: usize) -> impl Iterator<Item = &Question> + Clone {
+        let n = if wording == Wording::Trained { n_trained } else { usize::MAX };
+        self.questions.iter().filter(move |question| question.wording == wording).take(n)
+    }
+}
+
 /// One wording of a fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {

@@ -1,5 +1,9 @@
 //! When does an answer count as right?
 
+/// Tokens of an answer to the corpus that is scored at most, the same for every contender and while a run learns: as many
+/// as where answers are shown, so that what is scored is what is seen.
+pub const ANSWER_TOKENS: usize = 64;
+
 /// SQuAD's normalisation (Rajpurkar et al. 2016, official `evaluate-v1.1.py`): lower case, no ASCII
 /// punctuation, no articles, single spaces.
 ///

@@ -36,7 +36,7 @@ impl Judge {
         }
     }
 
-    /// Tokens that an answer needs at most for its verdict.
+    /// Tokens that an answer to an example of a task needs at most for its verdict.
     pub fn answer_tokens(&self) -> usize {
         match self {
             Self::Contains(_) => 16,

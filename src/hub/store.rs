@@ -4,7 +4,7 @@
 //! them may lie `FILE.part` (a download to be gone on with), `.wheels-*` (pip at work), `.lock`, and
 //! `licence-accepted`.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::{FetchEvent, ModelFiles, Note, has_gguf_ending};
 use crate::cancel::Cancel;
 use crate::config::HubSettings;
 use crate::error::{Error, Result};
+use crate::files::{Share, try_lock};
 use crate::paths::Paths;
 
 /// The file that says a hub id's folder is complete, and what belongs in it.
@@ -172,12 +173,8 @@ impl Store {
         let file = file.map_err(|e| self.write_error(&path, e))?;
         let mut meter: Option<Meter> = None;
         loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {}
-                // Some network file systems know no locks; then nothing better can be had.
-                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => break,
-                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+            if try_lock(&file, Share::Nobody).map_err(Error::io("lock", &path))? {
+                break;
             }
             cancel.check()?;
             if meter.is_none() {

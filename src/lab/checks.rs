@@ -17,8 +17,8 @@ const N_READ: usize = 4;
 
 const FAULT: &str = "this is a fault of lorascope: please report it";
 
-/// With the adapter at scale 0 the model is the base, bit for bit; and the adapter is not zero. What was checked, in
-/// words.
+/// With the adapter at scale 0 the model is the base, bit for bit, and at the scale that was asked for it is not; and the
+/// adapter is not zero. What was checked, in words.
 ///
 /// # Errors
 /// When it is otherwise, or the arithmetic fails.
@@ -33,15 +33,22 @@ pub fn check_adapter(model: &LanguageModel, tuned: Tuned, outcomes: &[Outcome]) 
     for question in &asked {
         let tokens = model.question_prompt(question)?;
         let read = |lora| logits(model, &tokens, lora);
-        if read(None)? != read(Some((tuned.adapter, 0.0)))? {
+        let base = read(None)?;
+        if base != read(Some((tuned.adapter, 0.0)))? {
             let what = format!("with the adapter at scale 0 the model is not the base, on `{question}`");
+            return Err(Error::refused(what, FAULT));
+        }
+        if tuned.scale != 0.0 && base == read(Some((tuned.adapter, tuned.scale)))? {
+            let what = format!("with the adapter the model is the base all the same, on `{question}`");
             return Err(Error::refused(what, FAULT));
         }
     }
     Ok(vec![
         "the adapter is not zero".to_owned(),
         format!(
-            "with the adapter at scale 0 the logits are the base's, bit for bit ({} prompts)",
+            "computed with the adapter at scale 0 the logits are the base's, bit for bit, and at scale {} they are not \
+             ({} prompts)",
+            tuned.scale,
             asked.len()
         ),
     ])
@@ -103,13 +110,26 @@ pub fn check_held_out(examples: &Examples) -> Result<String> {
     Ok(format!("none of {n} held-out examples is among the {n_trained} trained on"))
 }
 
-/// What is known of every prompt from the asking itself ([`super::scoreboard::examine`] fails otherwise), in words.
-pub fn checked_prompts(outcomes: &[Outcome]) -> Vec<String> {
+/// No line of a document stands in a prompt that was made without retrieval, but what the question itself says. And what
+/// is known of the others from the asking itself ([`super::scoreboard::examine`] fails otherwise). What was checked, in
+/// words.
+///
+/// # Errors
+/// When a line does.
+pub fn check_prompts(corpus: &Corpus, outcomes: &[Outcome]) -> Result<Vec<String>> {
+    let lines: BTreeSet<&str> = corpus.documents.iter().flat_map(|document| lines(&document.text)).collect();
     let (looked_up, closed): (Vec<&Outcome>, Vec<&Outcome>) =
         outcomes.iter().partition(|outcome| outcome.contender.retrieves());
     let mut told = Vec::new();
+    for outcome in &closed {
+        let is_told = |line: &&str| lines.contains(line) && !outcome.question.contains(*line);
+        if let Some(line) = self::lines(&outcome.prompt).find(is_told) {
+            let what = format!("a prompt of {} holds a line of a document: {line}", outcome.contender.name());
+            return Err(Error::refused(what, FAULT));
+        }
+    }
     if !closed.is_empty() {
-        told.push(format!("no passage is in the {} prompts without retrieval", closed.len()));
+        told.push(format!("no line of a document is in the {} prompts without retrieval", closed.len()));
     }
     if !looked_up.is_empty() {
         let n_right = looked_up.iter().filter(|outcome| outcome.right_passage == Some(true)).count();
@@ -118,7 +138,13 @@ pub fn checked_prompts(outcomes: &[Outcome]) -> Vec<String> {
             looked_up.len()
         ));
     }
-    told
+    Ok(told)
+}
+
+/// The lines of a text that are long enough to be somebody's.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    const LEAST: usize = 24;
+    text.lines().map(str::trim).filter(|line| line.len() >= LEAST)
 }
 
 #[cfg(test)]

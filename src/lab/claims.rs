@@ -176,17 +176,20 @@ pub struct Judged {
     pub findings: Vec<Finding>,
 }
 
-/// Judges every claim. `runs` are the newest last; of runs with the same settings the newest counts.
+/// Judges every claim. `runs` are the newest last; of runs with the same settings the newest counts that shows anything
+/// about the claim.
 pub fn judged(runs: &[Evidence]) -> Vec<Judged> {
-    let is_newest = |i: usize| !runs[i + 1..].iter().any(|later| later.about == runs[i].about);
-    let telling: Vec<&Evidence> = (0..runs.len()).rev().filter(|&i| is_newest(i)).map(|i| &runs[i]).collect();
     let judge = |claim: Claim| {
-        let mut findings: Vec<Finding> = Vec::new();
-        for found in telling.iter().filter_map(|evidence| finding::of(claim, evidence)) {
+        let (mut findings, mut told): (Vec<Finding>, Vec<_>) = Default::default();
+        for run in runs.iter().rev() {
+            let Some(found) = finding::of(claim, run) else { continue };
+            let settings = (&run.about, &run.ground);
             // Two runs that show the same to the letter show it once.
-            if findings.iter().all(|known| known.measured != found.measured) {
+            let is_new = findings.iter().all(|known| known.measured != found.measured);
+            if is_new && !told.contains(&settings) {
                 findings.push(found);
             }
+            told.push(settings);
         }
         Judged { claim, verdict: together(&findings), findings }
     };

@@ -19,9 +19,6 @@ use crate::error::{Error, Result};
 use crate::model::generate::{Written, generate_keeping};
 use crate::train::Recall;
 
-/// Tokens of an answer that is scored at most, the same for every contender: as many as where answers are shown, so that
-/// what is scored is what is seen.
-pub const ANSWER_TOKENS: usize = 64;
 /// Questions answered together.
 const TOGETHER: usize = 32;
 
@@ -36,14 +33,14 @@ pub struct Item<'a> {
     pub question: &'a Question,
 }
 
-/// The corpus's questions of these wordings, in the order of its facts.
-pub fn items<'a>(corpus: &'a Corpus, wordings: &[Wording]) -> Vec<Item<'a>> {
-    let of_fact = |fact: &'a crate::corpus::Fact| {
-        let item = move |question| Item { fact: &fact.id, documents: &fact.documents, question };
-        fact.questions.iter().map(item)
-    };
-    let all = corpus.facts.iter().flat_map(of_fact);
-    all.filter(|item| wordings.contains(&item.question.wording)).collect()
+/// The corpus's questions of a wording, in the order of its facts; of the trained ones the first `n_trained` of a fact.
+pub fn items(corpus: &Corpus, wording: Wording, n_trained: usize) -> Vec<Item<'_>> {
+    let mut items = Vec::new();
+    for fact in &corpus.facts {
+        let item = |question| Item { fact: &fact.id, documents: &fact.documents, question };
+        items.extend(fact.asked(wording, n_trained).map(item));
+    }
+    items
 }
 
 /// What one contender made of one question.

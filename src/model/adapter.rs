@@ -265,11 +265,16 @@ fn parse_config(path: &Path, text: &str) -> Result<(LoraConfig, String)> {
         use_rslora: bool,
         #[serde(default)]
         base_model_name_or_path: Option<String>,
+        #[serde(default)]
+        alpha_pattern: Option<serde_json::Map<String, serde_json::Value>>,
     }
     let wrong = |what: String| Error::file(path, what, "lorascope reads LoRA adapters as PEFT saves them");
     let config: PeftConfig = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
     if config.peft_type != "LORA" {
         return Err(wrong(format!("`{}` is not LoRA", config.peft_type)));
+    }
+    if config.alpha_pattern.is_some_and(|pattern| !pattern.is_empty()) {
+        return Err(wrong("`alpha_pattern` gives some layers a scale of their own".to_owned()));
     }
     let targets = config.target_modules.iter().map(|name| name.parse()).collect::<Result<_>>();
     let config_ = LoraConfig {

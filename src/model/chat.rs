@@ -7,6 +7,8 @@ mod engine;
 mod json;
 mod time;
 
+pub(crate) use time::date;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};

@@ -160,11 +160,9 @@ impl Decoder {
         rms_norm(&x, &self.norm)
     }
 
-    /// What an adapter adds to the layers; nothing at scale 0.
+    /// What an adapter adds to the layers.
     fn corrections<'a>(&self, lora: Option<(&'a Adapter, f64)>) -> Corrections<'a> {
-        let Some((adapter, scale)) = lora.filter(|&(_, scale)| scale != 0.0) else {
-            return Corrections::default();
-        };
+        let Some((adapter, scale)) = lora else { return Corrections::default() };
         let layer =
             |i| Projection::STACKS.map(|stack| corrections((adapter, scale), (&self.config, i, stack)));
         let layers = (0..self.layers.len()).map(layer).collect();

@@ -14,6 +14,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::bert::Config;
 use rayon::prelude::*;
 use serde::Deserialize;
+use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 
 use bert::Bert;
 
@@ -36,6 +37,8 @@ pub type Parted<'a> = (&'a str, &'a [Range<usize>]);
 pub struct Encoder {
     model: Bert,
     tokenizer: tokenizers::Tokenizer,
+    /// Tokens of a text that are read, marks at its ends included.
+    longest: usize,
     n_dimensions: usize,
 }
 
@@ -68,7 +71,7 @@ impl Encoder {
         let path = folder.join("model.safetensors");
         let model = Bert::load(tensors(&path)?, &config)
             .map_err(|e| Error::file(&path, format!("the weights do not fit config.json: {e}"), REMEDY))?;
-        Ok(Self { model, tokenizer: tokenizer(folder, longest)?, n_dimensions: config.hidden_size })
+        Ok(Self { model, tokenizer: tokenizer(folder)?, longest, n_dimensions: config.hidden_size })
     }
 
     /// The length of a vector.
@@ -121,8 +124,7 @@ impl Encoder {
             let ids = self.tokens(text)?;
             return Ok(Read { parts: std::iter::once(0..ids.len()).collect(), ids });
         }
-        let refused = |e| Error::refused(format!("the text cannot be tokenized: {e}"), REMEDY);
-        let encoding = self.tokenizer.encode(text, true).map_err(refused)?;
+        let encoding = self.marked(self.tokenizer.encode(text, false).map_err(untokenized)?)?;
         let ids = encoding.get_ids().to_vec();
         let tokens_of = |part: &Range<usize>| {
             let inside =
@@ -137,20 +139,24 @@ impl Encoder {
         Ok(Read { parts: std::iter::once(0..ids.len()).chain(parts.iter().map(tokens_of)).collect(), ids })
     }
 
-    /// How many tokens of `text` are read, marks at its ends included.
+    /// How many tokens `text` has, marks at its ends included, read or not.
     ///
     /// # Errors
     /// When the text cannot be tokenized.
     pub fn count_tokens(&self, text: &str) -> Result<usize> {
-        Ok(self.tokens(text)?.len())
+        Ok(self.tokenizer.encode_fast(text, true).map_err(untokenized)?.len())
     }
 
     fn tokens(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, true)
-            .map_err(|e| Error::refused(format!("the text cannot be tokenized: {e}"), REMEDY))?;
+        let encoding = self.marked(self.tokenizer.encode_fast(text, false).map_err(untokenized)?)?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// What is read of a text's tokens, with the marks at its ends.
+    fn marked(&self, mut encoding: Encoding) -> Result<Encoding> {
+        let n_marks = self.tokenizer.get_post_processor().map_or(0, |marks| marks.added_tokens(false));
+        encoding.truncate(self.longest.saturating_sub(n_marks), 0, TruncationDirection::Right);
+        self.tokenizer.post_process(encoding, None, true).map_err(untokenized)
     }
 
     /// The vectors of some texts.
@@ -191,13 +197,17 @@ fn pooled(states: &[f32], rows: Range<usize>, n_dimensions: usize) -> Vec<f32> {
     sum
 }
 
-fn tokenizer(folder: &Path, longest: usize) -> Result<tokenizers::Tokenizer> {
+#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+fn untokenized(e: tokenizers::Error) -> Error {
+    Error::refused(format!("the text cannot be tokenized: {e}"), REMEDY)
+}
+
+fn tokenizer(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let path = folder.join("tokenizer.json");
     let broken = |e: tokenizers::Error| Error::file(&path, format!("cannot be understood: {e}"), REMEDY);
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(broken)?;
-    let truncation = tokenizers::TruncationParams { max_length: longest, ..Default::default() };
-    tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(broken)?;
+    tokenizer.with_padding(None).with_truncation(None).map_err(broken)?;
     Ok(tokenizer)
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lexicon::{self, Found, Lexicon};
-use super::lock::{Lock, Share};
+use super::lock::Lock;
 use super::rerank::{Nearness, Rerank, cosine, order};
 use super::trace::{IndexProgress, Retrieval, StopWatch, Timings, UpdateSummary};
 use super::update::{self, Folder};
@@ -18,6 +18,7 @@ use super::{Embed, Passage, Sentence};
 use crate::cancel::Cancel;
 use crate::corpus::{Chunk, Chunking, Corpus};
 use crate::error::{Error, Result};
+use crate::files::Share;
 
 /// Candidates that BM25 hands to the reranker.
 const N_CANDIDATES: usize = 32;

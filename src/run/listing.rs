@@ -1,15 +1,20 @@
 //! Which runs are there, and how far did each come?
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::{RunFolder, RunRecord};
 use crate::error::{Error, Result};
+use crate::files::{Share, try_lock};
+use crate::model::chat::date;
 
 /// The file whose lock says that somebody trains in the folder.
 pub(super) const LOCK: &str = ".lock";
+/// More than it takes to look whether somebody trains, for which the lock is held.
+const A_LOOK: Duration = Duration::from_millis(200);
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,18 +178,6 @@ pub fn date_and_time(unix_s: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
 
-/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year + era * 400 + u64::from(month <= 2), month, day)
-}
-
 /// Proof that nobody else trains in the folder. Ends when dropped, or with the process.
 #[derive(Debug)]
 pub struct RunLock(#[expect(dead_code, reason = "held, never read: closing it unlocks")] File);
@@ -197,21 +190,24 @@ impl RunFolder {
     pub fn lock(&self) -> Result<RunLock> {
         let path = self.path.join(LOCK);
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunLock(file)),
-            Err(TryLockError::WouldBlock) => Err(Error::file(
-                &self.path,
-                "another process is training in this folder",
-                "wait for it or stop it, or name another folder with --run",
-            )),
-            Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+        let until = Instant::now() + A_LOOK;
+        while !try_lock(&file, Share::Nobody).map_err(Error::io("lock", &path))? {
+            if Instant::now() > until {
+                return Err(Error::file(
+                    &self.path,
+                    "another process is training in this folder",
+                    "wait for it or stop it, or name another folder with --run",
+                ));
+            }
+            std::thread::sleep(A_LOOK / 20);
         }
+        Ok(RunLock(file))
     }
 }
 
+/// Whether somebody trains there. Many may look at the same time.
 fn is_locked(path: &Path) -> bool {
-    let try_lock = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
-    File::open(path.join(LOCK)).is_ok_and(try_lock)
+    File::open(path.join(LOCK)).is_ok_and(|file| try_lock(&file, Share::Readers).is_ok_and(|had| !had))
 }
 
 #[cfg(test)]

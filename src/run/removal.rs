@@ -3,14 +3,14 @@
 //! Whoever trains with `--run DIR` may have things of their own in that folder, so that outside the
 //! program's own folder of runs only the parts of a run go.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::facts::FACTS;
 use super::listing::LOCK;
 use super::{METRICS, RECORD, RunFolder};
 use crate::error::{Error, Result};
+use crate::files::{Share, try_lock};
 
 /// The parts of a run, the record and the lock aside: they go last.
 pub(super) const PARTS: [&str; 6] = [METRICS, FACTS, "checkpoints", "adapter", "report", "export"];
@@ -58,15 +58,10 @@ pub fn remove(runs: &Path, path: &Path) -> Result<Removed> {
 fn lock(path: &Path) -> Result<File> {
     let place = path.join(LOCK);
     let file = File::create(&place).map_err(Error::io("create", &place))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        // Some network file systems know no locks; then nothing better can be had.
-        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::file(path, "another process is training in this folder", "wait for it or stop it"))
-        }
-        Err(TryLockError::Error(source)) => Err(Error::io("lock", &place)(source)),
+    if try_lock(&file, Share::Nobody).map_err(Error::io("lock", &place))? {
+        return Ok(file);
     }
+    Err(Error::file(path, "another process is training in this folder", "wait for it or stop it"))
 }
 
 /// A link goes, not what it leads to.

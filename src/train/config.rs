@@ -226,6 +226,11 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// Trained wordings of each fact that are learnt.
+    pub fn n_wordings(&self) -> usize {
+        self.wordings.unwrap_or(usize::MAX)
+    }
+
     /// Updates that make one epoch of `n_examples`.
     pub fn steps_an_epoch(&self, n_examples: usize) -> usize {
         n_examples.div_ceil(self.batch * self.accumulation).max(1)

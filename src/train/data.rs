@@ -9,7 +9,8 @@ use super::config::{Recipe, TrainConfig};
 use super::facts::FactSheet;
 use super::report::DataCheck;
 use crate::corpus::{
-    Corpus, Example, Examples, Judge, Role as TurnRole, Wording, document_examples, qa_examples,
+    ANSWER_TOKENS, Corpus, Example, Examples, Judge, Role as TurnRole, Wording, document_examples,
+    qa_examples,
 };
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
@@ -24,6 +25,8 @@ pub struct RecallQuestion {
     pub prompt: Vec<u32>,
     /// When its answer is right.
     pub judge: Judge,
+    /// Tokens of the answer at most.
+    pub max_tokens: usize,
 }
 
 /// Everything a run reads, as tokens.
@@ -103,12 +106,17 @@ pub fn prepare(
     let mut check = DataCheck { remarks: examples.remarks.clone(), ..DataCheck::default() };
     let max_tokens = config.max_tokens.min(model.decoder.config().max_positions);
     let mut data = TrainData::default();
-    let (mut train, mut valid) = (Vec::new(), Vec::new());
+    let (mut train, mut valid, mut n_dropped) = (Vec::new(), Vec::new(), 0);
     for example in &examples.train {
         let (pieces, truncated) = encode(model, example, max_tokens)?;
-        check.n_truncated += usize::from(truncated);
+        n_dropped += usize::from(pieces.is_empty());
+        check.n_truncated += usize::from(truncated && !pieces.is_empty());
         train.extend(pieces.iter().map(|_| example));
         data.train.extend(pieces);
+    }
+    if data.train.is_empty() {
+        let what = format!("in {max_tokens} tokens no example has room for its answer");
+        return Err(Error::refused(what, "allow more with --max-tokens, or choose a model that reads more"));
     }
     for example in spread(&examples.held_out, N_VALID) {
         let (pieces, _) = encode(model, example, max_tokens)?;
@@ -119,8 +127,13 @@ pub fn prepare(
     data.recall = if config.recipe.is_task() {
         task_questions(model, &examples, config)?
     } else {
-        recall_questions(model, corpus, config.recall_sample)?
+        recall_questions(model, corpus, config)?
     };
+    if n_dropped > 0 {
+        check.remarks.push(format!(
+            "{n_dropped} examples are left out: {max_tokens} tokens have no room for their answers"
+        ));
+    }
     if check.n_truncated > 0 {
         let n = check.n_truncated;
         check.remarks.push(format!("{n} examples were cut to {max_tokens} tokens"));
@@ -152,7 +165,7 @@ pub fn prepare(
 pub fn examples(corpus: &Corpus, config: &TrainConfig) -> Result<Examples> {
     Ok(config.recipe.task_examples()?.unwrap_or_else(|| match config.recipe {
         Recipe::Documents => document_examples(corpus, config.seed),
-        _ => qa_examples(corpus, config.wordings.unwrap_or(usize::MAX)),
+        _ => qa_examples(corpus, config.n_wordings()),
     }))
 }
 
@@ -198,8 +211,12 @@ fn encode(model: &LanguageModel, example: &Example, max_tokens: usize) -> Result
         tokens.extend(model.tokenizer.encode_plain(&example.completion)?);
         tokens.extend(model.stop.first());
     }
-    let end = tokens.iter().rposition(|t| model.stop.contains(t)).map_or(tokens.len(), |at| at + 1);
-    tokens.truncate(end.max(prompt.len() + 1));
+    // An answer that the template does not end would never be learnt to end.
+    let answer = &tokens[prompt.len()..];
+    match answer.iter().rposition(|token| model.stop.contains(token)) {
+        Some(end) => tokens.truncate(prompt.len() + end + 1),
+        None => tokens.extend(model.stop.first()),
+    }
     let truncated = tokens.len() > max_tokens;
     tokens.truncate(max_tokens);
     let first_supervised = prompt.len();
@@ -257,15 +274,20 @@ pub fn general_text(model: &LanguageModel, n: usize) -> Result<Vec<Encoded>> {
     spread(&probe, n).map(encode).collect()
 }
 
-fn recall_questions(model: &LanguageModel, corpus: &Corpus, n: usize) -> Result<Vec<RecallQuestion>> {
+/// Questions of the wordings that are trained on, and of those that never are.
+fn recall_questions(
+    model: &LanguageModel,
+    corpus: &Corpus,
+    config: &TrainConfig,
+) -> Result<Vec<RecallQuestion>> {
     let mut asked = Vec::new();
     for wording in [Wording::Trained, Wording::Unseen] {
         let questions: Vec<_> =
-            corpus.facts.iter().flat_map(|f| &f.questions).filter(|q| q.wording == wording).collect();
-        for question in spread(&questions, n) {
+            corpus.facts.iter().flat_map(|fact| fact.asked(wording, config.n_wordings())).collect();
+        for question in spread(&questions, config.recall_sample) {
             let prompt = model.question_prompt(&question.text)?;
             let judge = Judge::Contains(question.answers.clone());
-            asked.push(RecallQuestion { wording, prompt, judge });
+            asked.push(RecallQuestion { wording, prompt, judge, max_tokens: ANSWER_TOKENS });
         }
     }
     Ok(asked)
@@ -282,7 +304,8 @@ fn task_questions(
         for example in spread(part, config.recall_sample) {
             let prompt = model.question_prompt(example.asked())?;
             let judge = config.recipe.judge(example);
-            asked.push(RecallQuestion { wording, prompt, judge });
+            let max_tokens = judge.answer_tokens();
+            asked.push(RecallQuestion { wording, prompt, judge, max_tokens });
         }
     }
     Ok(asked)

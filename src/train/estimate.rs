@@ -90,9 +90,20 @@ impl Pace {
     }
 }
 
-/// Bytes of memory that are free, as Linux estimates them; without that knowledge, no bound.
+/// Bytes of memory that are free, as Linux estimates them, or fewer where the system holds this process to a bound (a
+/// container); without that knowledge, no bound.
 pub fn available_bytes() -> u64 {
-    memory_line("MemAvailable:").unwrap_or(u64::MAX)
+    [memory_line("MemAvailable:"), container_bytes()].into_iter().flatten().min().unwrap_or(u64::MAX)
+}
+
+/// Bytes that the control group has left (cgroup v2); what it holds of files goes when memory is wanted.
+fn container_bytes() -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let bound: u64 = read("memory.max")?.trim().parse().ok()?;
+    let used: u64 = read("memory.current")?.trim().parse().ok()?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let files = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+    Some(bound.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
 }
 
 /// Bytes that a line of Linux's `/proc/meminfo` gives.

@@ -108,7 +108,7 @@ fn answered_right(
     rest: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Vec<(Wording, bool)>> {
     let prompts: Vec<_> = questions.iter().map(|q| Prompt { tokens: &q.prompt, lora }).collect();
-    let max_tokens = questions.iter().map(|q| q.judge.answer_tokens()).max().unwrap_or(0);
+    let max_tokens = questions.iter().map(|q| q.max_tokens).max().unwrap_or(0);
     let sampling = Sampling { max_tokens, ..Sampling::default() };
     let go_on = &mut |_, _| rest();
     let answers = generate(&model.decoder, &prompts, (&sampling, &model.stop), &Cancel::new(), go_on)?;

@@ -75,14 +75,15 @@ impl FactSheet {
         encode: &dyn Fn(&Example) -> Result<Option<Encoded>>,
     ) -> Result<Self> {
         let mut sheet = Self::default();
-        let mut of_question: BTreeMap<&str, usize> = BTreeMap::new();
+        // Facts of different documents may be asked about in the same words.
+        let mut of_question: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for wording in Wording::ALL.into_iter().filter(|wording| *wording != Wording::Unanswerable) {
             for fact in &corpus.facts {
-                let mut asked =
-                    fact.questions.iter().filter(|q| q.wording == wording && !q.answers.is_empty());
+                let asked = fact.questions.iter().filter(|q| q.wording == wording && !q.answers.is_empty());
                 let Some(first) = asked.clone().next() else { continue };
-                asked.by_ref().for_each(|question| {
-                    of_question.insert(&question.text, sheet.cells.len());
+                let document = fact.documents.first().map_or("", String::as_str);
+                asked.for_each(|question| {
+                    of_question.entry((document, &question.text)).or_insert(sheet.cells.len());
                 });
                 sheet.cells.push(FactCell {
                     fact: fact.id.clone(),
@@ -94,7 +95,8 @@ impl FactSheet {
                 });
             }
         }
-        let cell_of = |example: &&Example| of_question.get(example.asked()).copied();
+        let cell_of =
+            |example: &&Example| of_question.get(&(example.entity.as_str(), example.asked())).copied();
         sheet.train = train.iter().map(cell_of).collect();
         sheet.valid = valid.iter().map(cell_of).collect();
         let told: BTreeSet<usize> = sheet.train.iter().flatten().copied().collect();

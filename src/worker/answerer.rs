@@ -7,9 +7,9 @@ use super::crew::{Indexed, Shared, guarded, next_order};
 use super::librarian::{current, kept};
 use super::{AnswerEvent, AskOrder, WorkerEvent};
 use crate::cancel::Cancel;
-use crate::corpus::{Wording, contains_gold};
+use crate::corpus::{ANSWER_TOKENS, Wording, contains_gold};
 use crate::error::{Error, Result};
-use crate::lab::scoreboard::{ANSWER_TOKENS, items, recall_of};
+use crate::lab::scoreboard::{items, recall_of};
 use crate::lab::{Contender, Desk, Tuned, answer, gold_of};
 use crate::model::generate::Sampling;
 use crate::rag::{Index, Rerank};
@@ -117,7 +117,7 @@ impl Measuring {
             self.last.get_or_insert_with(Instant::now);
             return;
         }
-        let unseen = items(&corpus, &[Wording::Unseen]);
+        let unseen = items(&corpus, Wording::Unseen, usize::MAX);
         let sample: Vec<_> = spread(&unseen, RECALL_SAMPLE).copied().collect();
         let group = &sample[self.done.min(sample.len())..(self.done + GROUP).min(sample.len())];
         if group.is_empty() {

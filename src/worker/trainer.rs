@@ -53,12 +53,16 @@ pub(super) fn carry_out(shared: &Shared, order: &TrainOrder) {
     let controls = shared.controls().unwrap_or_default();
     let mut over = false;
     let mut sink = |event: TrainEvent| {
-        over |= matches!(event, TrainEvent::Ended(_));
+        if matches!(event, TrainEvent::Ended(_)) {
+            // Before it is known: whoever starts the next run at once sets that one's.
+            shared.set_controls(None);
+            over = true;
+        }
         shared.report(WorkerEvent::Train(event));
     };
     let outcome = ordered(shared, order, (&controls, &mut sink));
-    shared.set_controls(None);
     if let (Err(error), false) = (outcome, over) {
+        shared.set_controls(None);
         let ended = TrainEvent::Ended(RunOutcome::Failed(error.to_string()));
         shared.report(WorkerEvent::Train(ended));
     }

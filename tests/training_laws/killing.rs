@@ -43,6 +43,7 @@ fn data() -> TrainData {
         wording,
         prompt: vec![n, 7, 9],
         judge: Judge::Contains(vec![format!("w{n}")]),
+        max_tokens: 16,
     };
     TrainData {
         train: examples(41, 10),

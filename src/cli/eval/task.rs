@@ -41,20 +41,26 @@ pub(super) fn run(
     let known = BaseKnowledge::of(&opened.model, cancel)?;
     let forgot = forgetting(&opened.model, &known, lora, cancel)?;
     let mut checks = Vec::new();
-    if let Some(tuned) = opened.tuned(args.adapter.scale) {
+    let tuned = opened.tuned(args.adapter.scale);
+    if let Some(tuned) = tuned {
         checks.extend(check_adapter(&opened.model, tuned, &[])?);
     }
     checks.push(check_held_out(examples)?);
     let result = json!({
-        "task": recipe.name(), "contenders": in_short(&scores), "forgetting": forgot,
+        "task": recipe.name(), "step": tuned.and_then(|tuned| tuned.step), "scale": tuned.map(|tuned| tuned.scale),
+        "contenders": in_short(&scores), "forgetting": forgot,
         "n_parameters": opened.model.decoder.n_parameters(),
-        "adapter": opened.tuned(args.adapter.scale).and_then(|tuned| tuned.digest), "checks": checks,
+        "adapter": tuned.and_then(|tuned| tuned.digest), "checks": checks,
     });
     let mut answers = String::new();
     for score in &scores {
         writeln!(answers, "{}", serde_json::to_string(score)?)?;
     }
-    keep(opened, &[("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)])?;
+    keep(
+        opened,
+        args.adapter.scale,
+        &[("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)],
+    )?;
     if common.json {
         say_json(&result)?;
     } else {

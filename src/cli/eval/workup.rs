@@ -10,16 +10,16 @@ use crate::cli::ask::Opened;
 use crate::cli::open::index_line;
 use crate::cli::progress::Progress;
 use crate::config::Settings;
-use crate::corpus::{Chunking, Wording};
+use crate::corpus::Chunking;
 use crate::lab::claims::Evidence;
-use crate::lab::scoreboard::{Item, Outcome, items};
+use crate::lab::scoreboard::{Item, Outcome};
 use crate::lab::{
     Answering, Contender, Cost, Desk, IndexingCost, PRICE_PER_HOUR, Retrieved, Tuned, check_adapter,
-    check_unseen, checked_prompts, indexing_cost, retrieved,
+    check_prompts, check_unseen, indexing_cost, retrieved,
 };
 use crate::paths::Paths;
 use crate::rag::Indexing;
-use crate::train::data::{examples, spread};
+use crate::train::data::examples;
 
 /// Looks whether the contenders are what their names say; what was checked, in words. A check that fails is an error.
 pub(super) fn checks(
@@ -27,7 +27,7 @@ pub(super) fn checks(
     tuned: Option<Tuned>,
     outcomes: &[Outcome],
 ) -> anyhow::Result<Vec<String>> {
-    let mut told = checked_prompts(outcomes);
+    let mut told = check_prompts(&opened.corpus, outcomes)?;
     if let Some(tuned) = tuned {
         told.extend(check_adapter(&opened.model, tuned, outcomes)?);
     }
@@ -47,10 +47,8 @@ pub(super) fn retrieval(
     cancel: &Cancel,
 ) -> anyhow::Result<Option<Retrieved>> {
     let Some(index) = opened.index() else { return Ok(None) };
-    let of = |&wording: &Wording| -> Vec<Item> {
-        spread(&items(&opened.corpus, &[wording]), asked.sample.unwrap_or(usize::MAX)).copied().collect()
-    };
-    let all: Vec<Item> = asked.wordings.iter().flat_map(of).collect();
+    let all: Vec<Item> =
+        asked.wordings.iter().flat_map(|&wording| asked.items(&opened.corpus, wording)).collect();
     let mut progress = Progress::new();
     let mut watch = |done: usize| progress.update(&format!("looking up: {done} of {}", all.len()));
     Ok(Some(retrieved(index, (&all, desk.form.max_passages), cancel, &mut watch)?))

@@ -40,7 +40,7 @@ impl Shown {
         let adapter = path.join("adapter");
         Ok(Self {
             called: named(runs, &path),
-            first_eval: metrics.iter().find(|line| line["event"] == "eval").cloned(),
+            first_eval: metrics.iter().find(|line| line["event"] == "eval" && line["step"] == 0).cloned(),
             cause,
             elapsed_s: metrics.iter().rev().find_map(|line| line["elapsed_s"].as_f64()),
             adapter: Some(adapter).filter(|folder| folder.join("adapter_model.safetensors").is_file()),

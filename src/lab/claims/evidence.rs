@@ -47,8 +47,10 @@ pub struct Evidence {
     pub run: String,
     /// Its recipe.
     pub recipe: Option<Recipe>,
-    /// Recipe and what is particular about it; runs that say the same are repetitions.
+    /// Recipe and what is particular about it.
     pub about: String,
+    /// Model and corpus. Runs with the same here and above are repetitions.
+    pub ground: String,
     /// Questions of unseen wordings answered right; of a task, its held-out examples.
     pub unseen: BTreeMap<Contender, Share>,
     /// The p of the fine-tuned model against base + RAG on unseen wordings.
@@ -77,8 +79,14 @@ impl Evidence {
     pub fn read(run: &Path) -> Result<Self> {
         let summary = RunSummary::read(run)?;
         let train = &summary.record.train;
-        let mut evidence =
-            Self { run: summary.name(), recipe: Some(train.recipe), about: about(train), ..Self::default() };
+        let ground = format!("{} on {}", summary.record.model, summary.record.corpus.display());
+        let mut evidence = Self {
+            run: summary.name(),
+            recipe: Some(train.recipe),
+            about: about(train),
+            ground,
+            ..Self::default()
+        };
         if summary.step > 0 {
             evidence.on_the_way(&RunFolder::metrics(run)?, summary.state);
         }
@@ -89,7 +97,11 @@ impl Evidence {
                 let damaged = |e: serde_json::Error| {
                     Error::file(&path, e.to_string(), "remove it, or run `lorascope eval` again")
                 };
-                evidence.note(&serde_json::from_str(&text).map_err(damaged)?).map_err(damaged)?;
+                let value: Value = serde_json::from_str(&text).map_err(damaged)?;
+                // What was measured before the run went on is of other weights.
+                if value["step"].as_u64().is_none_or(|step| step == summary.step as u64) {
+                    evidence.note(&value).map_err(damaged)?;
+                }
             }
         }
         Ok(evidence)
@@ -114,7 +126,9 @@ impl Evidence {
             Some(Spent { seconds, cpu_seconds: line["cpu_s"].as_f64(), joules: line["energy_j"].as_f64() })
         };
         self.training = last("checkpoint").and_then(spent).or_else(|| metrics.iter().rev().find_map(spent));
-        let Some(eval) = last("eval").filter(|_| state == RunState::Completed) else { return };
+        let end = last("started").map(|line| &line["n_steps"]);
+        let at_end = |eval: &&Value| state == RunState::Completed && Some(&eval["step"]) == end;
+        let Some(eval) = last("eval").filter(at_end) else { return };
         let unseen = (&eval["recall"]["unseen"], &eval["asked"]["unseen"]);
         if let (Some(share), Some(n)) = (unseen.0.as_f64(), unseen.1.as_u64().filter(|n| *n > 0)) {
             self.unseen.insert(Contender::Tuned, Share::of(share, n as usize));
@@ -147,28 +161,38 @@ impl Evidence {
             comparison["wording"] == "unseen" && pair == ["base+rag", "tuned"]
         };
         let comparisons = value["comparisons"].as_array().into_iter().flatten();
-        self.p_against_rag = comparisons.clone().find(rivals).and_then(|found| found["p"].as_f64());
+        let p = comparisons.clone().find(rivals).and_then(|found| found["p"].as_f64());
+        self.p_against_rag = p.or(self.p_against_rag);
         let forgot = &value["forgetting"];
         let pair = |base: &str, tuned: &str| Some([forgot[base].as_f64()?, forgot[tuned].as_f64()?]);
         self.general = pair("base_general_perplexity", "tuned_general_perplexity").or(self.general);
-        self.verse = pair("base_verse_perplexity", "tuned_verse_perplexity");
+        self.verse = pair("base_verse_perplexity", "tuned_verse_perplexity").or(self.verse);
         let n_quiz = forgot["n_quiz"].as_u64().unwrap_or(0) as usize;
         let quiz = pair("base_quiz_right", "tuned_quiz_right").filter(|_| n_quiz > 0);
-        self.quiz = quiz.map(|pair| pair.map(|right| Share { count: right as usize, n: n_quiz }));
+        let shares = quiz.map(|pair| pair.map(|right| Share { count: right as usize, n: n_quiz }));
+        self.quiz = shares.or(self.quiz);
         if let (Some(n), Some((trained, _))) = (value["n_parameters"].as_u64(), self.weights) {
             self.weights = Some((trained, n as usize));
         }
-        self.cost = if value["cost"].is_object() { Some(Cost::deserialize(&value["cost"])?) } else { None };
+        if value["cost"].is_object() {
+            self.cost = Some(Cost::deserialize(&value["cost"])?);
+        }
         Ok(())
     }
 }
 
-/// Recipe and what is particular about it.
+/// Recipe and what is particular about it: what other runs of the recipe need not share.
 fn about(train: &TrainConfig) -> String {
     let wordings = train.wordings.map(|n| format!("{n} wording{}", if n == 1 { "" } else { "s" }));
     let replay = (train.replay > 0.0).then(|| format!("{:.0} % replay", train.replay * 100.0));
     let kl = (train.kl > 0.0).then(|| format!("KL {}", train.kl));
     let rank = Some(format!("rank {}", train.lora.rank));
-    let parts = [Some(train.recipe.name().to_owned()), wordings, replay, kl, rank];
+    let usual = TrainConfig::defaults(train.recipe);
+    let epochs = (train.epochs.to_bits() != usual.epochs.to_bits()).then(|| format!("{} epochs", train.epochs));
+    let length = train.steps.map(|n| format!("{n} updates")).or(epochs);
+    let size = |config: &TrainConfig| config.batch * config.accumulation;
+    let batch = (size(train) != size(&usual)).then(|| format!("batches of {}", size(train)));
+    let lr = (train.lr.to_bits() != usual.lr.to_bits()).then(|| format!("lr {}", train.lr));
+    let parts = [Some(train.recipe.name().to_owned()), wordings, replay, kl, rank, length, batch, lr];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -61,6 +61,31 @@ fn of_runs_with_the_same_settings_the_newest_counts() {
 }
 
 #[test]
+fn a_newer_run_that_shows_nothing_hides_no_older_one() {
+    let old = Evidence { about: "qa".to_owned(), ..qa("old", 10, 80, 0.001) };
+    let begun = Evidence {
+        run: "new".to_owned(),
+        recipe: Some(Recipe::Qa),
+        about: "qa".to_owned(),
+        ..Evidence::default()
+    };
+    assert_eq!(verdict(&[old.clone(), begun], Claim::Facts), Some(Borne::Held));
+    // Another model's run is no repetition.
+    let of_another = Evidence { ground: "another".to_owned(), ..qa("new", 92, 75, 0.001) };
+    let of_another = Evidence { about: "qa".to_owned(), ..of_another };
+    assert_eq!(verdict(&[old, of_another], Claim::Facts), Some(Borne::Depends));
+}
+
+#[test]
+fn the_last_measurement_but_one_is_not_the_end() {
+    let started = json!({"event": "started", "n_steps": 20});
+    let eval = json!({"event": "eval", "step": 10, "recall": {"unseen": 0.5}, "asked": {"unseen": 24}});
+    let mut evidence = Evidence::default();
+    evidence.on_the_way(&[started, eval], RunState::Completed);
+    assert!(evidence.unseen.is_empty());
+}
+
+#[test]
 fn each_rule_is_kept_to() {
     let run = qa("a", 50, 52, 0.7);
     assert_eq!(verdict(std::slice::from_ref(&run), Claim::Facts), Some(Borne::Depends));
@@ -135,7 +160,8 @@ fn a_run_on_its_way_bears_out_nothing_yet() {
                "general_perplexity": perplexity})
     };
     let checkpoint = json!({"event": "checkpoint", "step": 20, "elapsed_s": 60.0, "cpu_s": 110.0});
-    let metrics = [eval(0, 0.0, 28.0), checkpoint, eval(20, 0.25, 29.0)];
+    let started = json!({"event": "started", "n_steps": 20});
+    let metrics = [started, eval(0, 0.0, 28.0), checkpoint, eval(20, 0.25, 29.0)];
     let known = |state| {
         let mut evidence = Evidence::default();
         evidence.on_the_way(&metrics, state);

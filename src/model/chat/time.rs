@@ -27,8 +27,8 @@ pub(super) fn format_now(format: &str) -> String {
 /// The directives of C's `strftime` that templates use; others stay as they are.
 fn strftime(seconds: u64, format: &str) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days as i64);
-    let (month_name, day_name) = (MONTHS[month - 1], DAYS[(days as usize + 4) % 7]);
+    let (year, month, day) = date(days);
+    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days as usize + 4) % 7]);
     let two = |n: u64| format!("{n:02}");
     let mut out = String::new();
     let mut characters = format.chars();
@@ -39,9 +39,9 @@ fn strftime(seconds: u64, format: &str) -> String {
         }
         let written = match characters.next() {
             Some('d') => two(day),
-            Some('m') => two(month as u64),
+            Some('m') => two(month),
             Some('Y') => format!("{year:04}"),
-            Some('y') => two(year.unsigned_abs() % 100),
+            Some('y') => two(year % 100),
             Some('B') => month_name.to_owned(),
             Some('b') => month_name[..3].to_owned(),
             Some('A') => day_name.to_owned(),
@@ -57,16 +57,16 @@ fn strftime(seconds: u64, format: &str) -> String {
     out
 }
 
-/// Year, month and day of the day `days` after 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn date(days: i64) -> (i64, usize, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month as usize, day as u64)
+/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant's `civil_from_days`).
+pub(crate) fn date(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let (era, of_era) = (z / 146_097, z % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
