@@ -101,7 +101,17 @@ impl FromStr for ThemeName {
 impl Settings {
     /// The settings file, if there is one, overruled by the environment.
     pub fn read(paths: &Paths) -> Result<Self> {
-        Self::load(&paths.settings_file())?.overruled_by(|name| std::env::var(name).ok())
+        let settings = Self::load(&paths.settings_file())?;
+        let is_ours = |name: &str| name.starts_with("LORASCOPE_") || name == "HF_ENDPOINT";
+        for (name, value) in std::env::vars_os() {
+            if let (Some(name), None) = (name.to_str().filter(|name| is_ours(name)), value.to_str())
+                && name != "LORASCOPE_HOME"
+            {
+                let what = format!("the variable {name} is not UTF-8");
+                return Err(Error::refused(what, "correct it or unset it"));
+            }
+        }
+        settings.overruled_by(|name| std::env::var(name).ok())
     }
 
     /// Reads one settings file; without a file, everything is left open.
@@ -114,7 +124,10 @@ impl Settings {
             Err(e) => return Err(Error::io("read", path)(e)),
         };
         let settings: Self = toml::from_str(&text).map_err(|e| toml_error(path, &text, &e))?;
-        settings.checked()
+        settings.checked().map_err(|error| match error {
+            Error::Refused { what, remedy } => Error::file(path, what, remedy),
+            other => other,
+        })
     }
 
     /// Lets variables of the environment overrule what was read; empty ones count as not set.

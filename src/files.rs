@@ -44,7 +44,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         fs::rename(&partial, path)
     };
-    write().map_err(Error::io("write", path))
+    write().map_err(|e| {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+        Error::io("write", path)(e)
+    })
 }
 
 /// Writes a folder whole: `fill` puts files into a folder of a temporary name beside `path`, which then

@@ -97,9 +97,10 @@ impl RunFolder {
     pub fn create(path: &Path, record: &RunRecord) -> Result<Self> {
         Self::refuse_taken(path)?;
         let file = path.join(RECORD);
+        let text = toml::to_string_pretty(record).map_err(|e| {
+            Error::file(&file, e.to_string(), "name model and corpus by paths of ordinary letters (UTF-8)")
+        })?;
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        let text = toml::to_string_pretty(record)
-            .map_err(|e| Error::file(&file, e.to_string(), "report this as a fault"))?;
         write_whole(&file, text.as_bytes())?;
         Self::open(path).map(|(folder, _)| folder)
     }
@@ -187,6 +188,11 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Whether anything has happened in the run.
+    pub fn is_begun(&self) -> bool {
+        Self::metrics(&self.path).is_ok_and(|metrics| !metrics.is_empty())
+    }
+
     /// Whether a measurement of this step is in the metrics.
     pub fn is_measured(&self, step: usize) -> Result<bool> {
         Ok(Self::metrics(&self.path)?.iter().any(|line| line["event"] == "eval" && line["step"] == step))
@@ -233,7 +239,7 @@ pub fn metrics_line(event: &TrainEvent) -> Option<Value> {
                 report.recall.iter().map(|(w, r)| (w.name().to_owned(), json!(r.n))).collect();
             json!({
                 "event": "eval", "step": report.step,
-                "valid_loss": report.valid_loss, "valid_perplexity": report.valid_loss.exp(),
+                "valid_loss": report.valid_loss, "valid_perplexity": report.valid_loss.map(f64::exp),
                 "general_loss": report.general_loss, "general_perplexity": report.general_loss.exp(),
                 "recall": recall, "asked": asked, "elapsed_s": report.elapsed_s,
             })

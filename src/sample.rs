@@ -106,12 +106,19 @@ fn unpacked(place: &Path) -> Result<PathBuf> {
         return Ok(place.to_path_buf());
     }
     let partial = place.with_extension(format!("part-{}", std::process::id()));
-    for (name, text) in FILES {
-        let file = partial.join(name);
-        let folder = file.parent().unwrap_or(&partial);
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        fs::write(&file, text).map_err(Error::io("write", &file))?;
-    }
+    let write = || -> Result<()> {
+        for (name, text) in FILES {
+            let file = partial.join(name);
+            let folder = file.parent().unwrap_or(&partial);
+            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            fs::write(&file, text).map_err(Error::io("write", &file))?;
+        }
+        Ok(())
+    };
+    write().inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = fs::remove_dir_all(&partial);
+    })?;
     match fs::rename(&partial, place) {
         // Another process was faster: its copy is the same.
         Err(_) if place.is_dir() => fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?,

@@ -87,7 +87,7 @@ fn made(place: &Path, step: usize, n_steps: usize) -> RunFolder {
     let folder = RunFolder::create(place, &record).unwrap();
     let measured = |step, general_loss: f64| EvalReport {
         step,
-        valid_loss: 0.5,
+        valid_loss: Some(0.5),
         general_loss,
         recall: [(Wording::Unseen, Recall { n_right: 3 * step.min(1), n: 4 })].into(),
         facts: Vec::new(),
@@ -256,7 +256,7 @@ fn an_export_that_cannot_be_is_refused_with_the_way_out() {
     let home = Home::new();
     let bare = made(&home.runs().join("bare"), 3, 8);
     let fault = home.fault(&["export", "bare", "--format", "peft"]);
-    assert!(fault.contains("no adapter yet") && fault.contains("--resume --run bare"), "{fault}");
+    assert!(fault.contains("no adapter yet") && fault.contains("lorascope train --resume --run "), "{fault}");
     assert!(!bare.path().join("export").exists());
     let run = finished(&home.runs().join("one"));
     let target = run.path().display().to_string();
@@ -389,6 +389,11 @@ fn wrong_usage_exits_with_2() {
         &["search", " "],
         &["ask", "What?", "--top-p", "3"],
         &["ask", "What?", "--contender", "nobody"],
+        &["eval", "--wording", "nowhere"],
+        &["eval", "--contender", "all,nobody"],
+        &["eval", "--price=-3"],
+        &["train", "--batch", "4294967296", "--accumulate", "4294967296"],
+        &["train", "--weight-decay", "1e308"],
         &["train", "--lr", "nan"],
         &["train", "--rank", "0"],
         &["sweep", "--replay", "3"],

@@ -282,7 +282,8 @@ fn vectors_are_those_of_sentence_transformers() {
         let furthest =
             expected.iter().zip(vector).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max);
         assert!(furthest < 1e-4, "{furthest}: {text}");
-        assert_eq!(encoder.count_tokens(text).unwrap() as u64, case["n_tokens"].as_u64().unwrap(), "{text}");
+        let n_read = encoder.count_tokens(text).unwrap().min(256);
+        assert_eq!(n_read as u64, case["n_tokens"].as_u64().unwrap(), "{text}");
     }
     // Alone or in company, a text has the same vector.
     let alone = encoder.encode(&texts[..1], &Cancel::new()).unwrap();
@@ -316,4 +317,6 @@ fn parts_of_a_text_are_read_in_its_light() {
     let end = long.len() - 16..long.len();
     let last = read(&long, std::slice::from_ref(&end)).remove(1);
     assert!(last.iter().all(|x| *x == 0.0));
+    // What is not read is counted all the same: by it documents are cut.
+    assert_eq!(encoder.count_tokens(&"word ".repeat(400)).unwrap(), 402);
 }

@@ -179,8 +179,10 @@ impl Run {
     fn evaluated(&mut self, report: EvalReport) {
         self.board.note(report.step, &report.facts);
         let step = report.step as f64;
-        self.valid.push(step, report.valid_loss);
-        self.corpus.push(step, report.valid_loss.exp());
+        if let Some(loss) = report.valid_loss {
+            self.valid.push(step, loss);
+            self.corpus.push(step, loss.exp());
+        }
         self.general.push(step, report.general_loss.exp());
         for (wording, recall) in &report.recall {
             self.recall.entry(*wording).or_default().push(step, recall.share());

@@ -56,7 +56,7 @@ fn learning(run: &Run, base_rag: Option<Recall>) -> Option<(String, Option<Strin
     if let Some(said) = past_rag(run, base_rag).or_else(|| gap(run)) {
         return Some((said, None));
     }
-    let before = run.evals.iter().rev().nth(1).map_or(valid, |eval| eval.valid_loss);
+    let before = run.evals.iter().rev().nth(1).and_then(|eval| eval.valid_loss).unwrap_or(valid);
     let verb = if valid < before { "is falling" } else { "wavers" };
     Some((format!("Validation {verb}: {} → {}", short(before), short(valid)), trend(run)))
 }
@@ -64,7 +64,7 @@ fn learning(run: &Run, base_rag: Option<Recall>) -> Option<(String, Option<Strin
 /// The documents recipe: the loss falls and nothing can be asked.
 fn by_heart(run: &Run) -> Option<String> {
     let unseen = share(run, Wording::Unseen).filter(|unseen| *unseen < 0.05)?;
-    let (loss, first) = (run.smooth.last()?, run.first_eval.as_ref()?.valid_loss);
+    let (loss, first) = (run.smooth.last()?, run.first_eval.as_ref()?.valid_loss?);
     (run.order.recipe == "documents" && loss < first * 0.7).then(|| {
         let (loss, unseen) = (short(loss), percent(unseen));
         format!("The loss is down to {loss}, yet {unseen} of the questions are answered: text is not facts")
@@ -125,9 +125,9 @@ fn trend(run: &Run) -> Option<String> {
 /// Measurements since validation was last at its lowest.
 fn stale_checks(run: &Run) -> usize {
     let (mut best, mut stale) = (f64::INFINITY, 0);
-    for eval in &run.evals {
-        if eval.valid_loss < best * (1.0 - FALLEN) {
-            (best, stale) = (eval.valid_loss, 0);
+    for loss in run.evals.iter().filter_map(|eval| eval.valid_loss) {
+        if loss < best * (1.0 - FALLEN) {
+            (best, stale) = (loss, 0);
         } else {
             stale += 1;
         }
@@ -228,7 +228,7 @@ mod tests {
         let general_loss = general.ln();
         run.note(TrainEvent::Evaluated(EvalReport {
             step,
-            valid_loss,
+            valid_loss: Some(valid_loss),
             general_loss,
             recall,
             facts: Vec::new(),

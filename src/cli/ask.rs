@@ -269,9 +269,10 @@ pub(super) fn once_each<T: PartialEq + Copy>(all: &[T]) -> Vec<T> {
 
 /// The contenders that are named; `None` where none is, for whoever can answer.
 fn named(names: &[String]) -> Result<Option<Vec<Contender>>> {
-    if names.iter().any(|name| name == "all") {
+    let single = names.iter().filter(|name| *name != "all");
+    let all = single.clone().map(|name| name.parse()).collect::<Result<Vec<Contender>>>()?;
+    if single.count() < names.len() {
         return Ok(Some(Contender::ALL.to_vec()));
     }
-    let all = names.iter().map(|name| name.parse()).collect::<Result<Vec<Contender>>>()?;
     Ok((!all.is_empty()).then(|| once_each(&all)))
 }

@@ -52,7 +52,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "N", value_parser = super::open::at_least_one)]
     pub sample: Option<usize>,
     /// What an hour of this machine costs, in dollars; 0.10 if neither this nor the settings say.
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", allow_negative_numbers = true, value_parser = super::open::price)]
     pub price: Option<f64>,
 }
 
@@ -94,10 +94,11 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     result["checks"] = json!(checks);
     result["retrieval"] = json!(retrieval);
     result["cost"] = json!(cost);
-    keep(&opened, args.adapter.scale, &files(&result, &outcomes)?)?;
+    // What took long to measure is told whether it can be kept or not.
+    let kept = keep(&opened, args.adapter.scale, &files(&result, &outcomes)?);
     if common.json {
         say_json(&result)?;
-        return Ok(ExitCode::SUCCESS);
+        return kept.map(|()| ExitCode::SUCCESS);
     }
     say(told::table(&Scoreboard::of(&outcomes)))?;
     for comparison in comparisons(&outcomes).iter().filter(|c| c.verdict != Verdict::Undecided) {
@@ -111,7 +112,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
     for check in &checks {
         say(format!("checked: {check}"))?;
     }
-    Ok(ExitCode::SUCCESS)
+    kept.map(|()| ExitCode::SUCCESS)
 }
 
 /// All contenders where there is an adapter, else the untuned ones.

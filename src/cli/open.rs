@@ -137,6 +137,12 @@ fn finite(text: &str) -> std::result::Result<f64, String> {
     if f64::is_finite(number) { Ok(number) } else { Err("not a finite number".to_owned()) }
 }
 
+/// Dollars an hour.
+pub(super) fn price(text: &str) -> std::result::Result<f64, String> {
+    let price = finite(text)?;
+    if price >= 0.0 { Ok(price) } else { Err("below 0".to_owned()) }
+}
+
 /// What is asked or looked for.
 pub(super) fn words(text: &str) -> std::result::Result<String, String> {
     if text.trim().is_empty() { Err("no words".to_owned()) } else { Ok(text.to_owned()) }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Document, Fact, Question, Wording};
+use super::{Document, Fact, Question, Wording, normalised};
 use crate::error::{Error, Result};
 
 /// A line as it stands in the file.
@@ -95,6 +95,9 @@ fn plain(question: &str) -> String {
 }
 
 fn fact_from(line: &str, known: &BTreeSet<&str>) -> Result<Fact, String> {
+    if !line.trim_start().starts_with('{') {
+        return Err("a line is an object, { … }".into());
+    }
     let line: FactLine = serde_json::from_str(line).map_err(|wrong| in_one_line(&wrong))?;
     let id = line.id.trim().to_owned();
     if id.is_empty() {
@@ -146,8 +149,15 @@ fn question_from(line: QuestionLine, fact_answers: &[String]) -> Result<Question
 }
 
 fn check_answers(answers: &[String], whose: &str) -> Result<(), String> {
-    let blank = answers.iter().any(|answer| answer.trim().is_empty());
-    if blank { Err(format!("{whose}: one is blank")) } else { Ok(()) }
+    if answers.iter().any(|answer| answer.trim().is_empty()) {
+        return Err(format!("{whose}: one is blank"));
+    }
+    match answers.iter().find(|answer| normalised(answer).is_empty()) {
+        Some(answer) => {
+            Err(format!("{whose}: `{answer}` is articles and punctuation alone, which do not count"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// serde's message, with the column but without its own line number (it saw one line only).

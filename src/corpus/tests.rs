@@ -138,7 +138,7 @@ fn every_wrong_line_is_named_with_what_is_wrong() {
     };
     let cases = [
         ("{\"id\":".to_owned(), "EOF while parsing"),
-        ("[]".to_owned(), "column"),
+        ("{]".to_owned(), "column"),
         (with(r#""document":"b","colour":1,"#, q), "unknown field `colour`"),
         (
             with(r#""document":"b","#, r#"[{"wording":"guessed","question":"?"}]"#),
@@ -171,6 +171,11 @@ fn every_wrong_line_is_named_with_what_is_wrong() {
             "one is blank",
         ),
         (
+            with(r#""document":"b","#, r#"[{"wording":"unseen","question":"Q?","answers":["The"]}]"#),
+            "`The` is articles and punctuation alone",
+        ),
+        (r#"["x","a",null,"s",["y"],[["trained","Q",null]]]"#.to_owned(), "a line is an object"),
+        (
             with(r#""document":"b","#, r#"[{"wording":"unseen","question":"What is it"}]"#),
             "also a trained one (line 1)",
         ),
@@ -201,6 +206,25 @@ fn the_qa_recipe_takes_trained_wordings_and_holds_unseen_ones_out() {
     assert_eq!(first.prompt, [Turn { role: Role::User, text: "What is it?".into() }]);
     assert_eq!(examples.held_out[0].completion, "Y");
     assert_eq!(examples.remarks, ["1 of 2 facts have no trained wording and are not trained on"]);
+}
+
+#[test]
+fn of_the_trained_wordings_the_first_are_asked_and_of_the_others_all() {
+    let question = |wording, text: &str| Question { wording, text: text.into(), answers: Vec::new() };
+    let (trained, unseen) = (Wording::Trained, Wording::Unseen);
+    let questions =
+        vec![question(trained, "a"), question(unseen, "b"), question(trained, "c"), question(unseen, "d")];
+    let fact = Fact {
+        id: "f".into(),
+        documents: Vec::new(),
+        statement: String::new(),
+        answers: Vec::new(),
+        questions,
+    };
+    let asked = |wording, n| fact.asked(wording, n).map(|q| q.text.as_str()).collect::<Vec<_>>();
+    assert_eq!(asked(trained, 1), ["a"]);
+    assert_eq!(asked(trained, usize::MAX), ["a", "c"]);
+    assert_eq!(asked(unseen, 1), ["b", "d"]);
 }
 
 #[test]

@@ -163,8 +163,7 @@ impl Decoder {
     /// What an adapter adds to the layers.
     fn corrections<'a>(&self, lora: Option<(&'a Adapter, f64)>) -> Corrections<'a> {
         let Some((adapter, scale)) = lora else { return Corrections::default() };
-        let layer =
-            |i| Projection::STACKS.map(|stack| corrections((adapter, scale), (&self.config, i, stack)));
+        let layer = |i| Projection::STACKS.map(|stack| corrections(adapter, (&self.config, i, stack)));
         let layers = (0..self.layers.len()).map(layer).collect();
         let (scaling, flat) = (adapter.config.scaling() * scale, adapter.flat());
         Corrections { layers, scaling, flat, gradient: adapter.gradient() }
@@ -231,7 +230,7 @@ impl Decoder {
     ) -> Vec<CorrectedRows<'a>> {
         let part = |l: &LoraRows<'a>| CorrectedRows {
             rows: l.rows.clone(),
-            corrections: corrections((l.adapter, l.scale), (&self.config, layer, stack)),
+            corrections: corrections(l.adapter, (&self.config, layer, stack)),
             scaling: l.adapter.config.scaling() * l.scale,
         };
         lora.iter().map(part).collect()
@@ -252,13 +251,13 @@ fn frozen_layer(weights: LayerWeights, eps: f64) -> Result<Arc<FrozenLayer>> {
 
 /// An adapter's corrections of a stack of projections; none at scale 0.
 fn corrections<'a>(
-    (adapter, scale): (&'a Adapter, f64),
+    adapter: &'a Adapter,
     (config, layer, stack): (&ModelConfig, usize, &[Projection]),
 ) -> Vec<Correction<'a>> {
     let mut start = 0;
     let mut found = Vec::with_capacity(stack.len());
     for &projection in stack {
-        if let (Some(pair), true) = (adapter.get(layer, projection), scale != 0.0) {
+        if let Some(pair) = adapter.get(layer, projection) {
             found.push(Correction { start, a: &pair.a, b: &pair.b });
         }
         start += projection.dims(config).0;

@@ -46,6 +46,8 @@ fn reduced(large: &[u8], (width, height): (usize, usize)) -> Vec<u8> {
 /// The PNG of a bitmap. The encoder writes files only, so it is given one, which is read and removed.
 fn encoded(pixels: &[u8], scratch: &Path) -> Result<Vec<u8>> {
     let size = Shape::Wide.size();
+    // The encoder's own words for a folder that cannot be written to are nobody's.
+    fs::File::create(scratch).map_err(Error::io("create", scratch))?;
     let mut backend = BitMapBackend::new(scratch, size);
     backend.blit_bitmap((0, 0), size, pixels).map_err(fault)?;
     let written = backend

@@ -155,13 +155,17 @@ fn cut(
     indexing: &Indexing<'_>,
     watch: &mut dyn FnMut(IndexProgress),
 ) -> Result<Vec<Chunk>> {
-    let count = |text: &str| indexing.embedder.count_tokens(text);
+    // Cutting a long text counts many times; to whoever has called it off everything fits.
+    let count = |text: &str| {
+        if indexing.cancel.is_cancelled() { 0 } else { indexing.embedder.count_tokens(text) }
+    };
     let mut chunks = Vec::new();
     for (done, document) in documents.iter().enumerate() {
         indexing.cancel.check()?;
         watch(IndexProgress::Chunking { done, total: documents.len() });
         chunks.extend(chunk_document(document, indexing.chunking, &count));
     }
+    indexing.cancel.check()?;
     Ok(chunks)
 }
 

@@ -43,7 +43,7 @@ fn eval(step: usize, valid_loss: f64, general: f64, recall: (usize, usize)) -> T
     let share = |n_right| Recall { n_right, n: 100 };
     TrainEvent::Evaluated(EvalReport {
         step,
-        valid_loss,
+        valid_loss: Some(valid_loss),
         general_loss: general.ln(),
         recall: BTreeMap::from([(Wording::Trained, share(recall.0)), (Wording::Unseen, share(recall.1))]),
         facts: Vec::new(),

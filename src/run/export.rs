@@ -49,7 +49,7 @@ impl<'a> Export<'a> {
     /// When the run has no adapter, or `out` holds something else than an earlier export.
     pub fn new(run: &'a Path, record: &'a RunRecord, out: &Path) -> Result<Self> {
         if !run.join("adapter").join("adapter_model.safetensors").is_file() {
-            let remedy = format!("finish it: lorascope train --resume --run {}", folder_name(run));
+            let remedy = format!("finish it: lorascope train --resume --run {}", run.display());
             return Err(Error::file(run, "this run has no adapter yet", remedy));
         }
         // A link stands for the folder it leads to.
@@ -168,7 +168,11 @@ mod tests {
         let record = RunFolder::read_record(bare.path()).unwrap();
         let out = home.path().join("out");
         let error = Export::new(bare.path(), &record, &out).unwrap_err().to_string();
-        assert!(error.contains("no adapter yet") && error.contains("--resume --run bare"), "{error}");
+        assert!(
+            error.contains("no adapter yet")
+                && error.contains(&format!("--resume --run {}", bare.path().display())),
+            "{error}"
+        );
         let (run, record) = finished(home.path());
         fs::write(run.join("adapter/adapter_model.safetensors"), "x").unwrap();
         let error = Export::new(&run, &record, &out).unwrap().peft("Org/Name").unwrap_err().to_string();

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::facts::FACTS;
-use super::listing::LOCK;
+use super::listing::{LOCK, RunLock};
 use super::{METRICS, RECORD, RunFolder};
 use crate::error::{Error, Result};
 use crate::files::{Share, try_lock};
@@ -54,6 +54,25 @@ pub fn remove(runs: &Path, path: &Path) -> Result<Removed> {
     Ok(Removed { path, left })
 }
 
+impl RunFolder {
+    /// Removes a run that never began, and its folder if nothing else is in it.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn discard(&self, lock: RunLock) -> Result<()> {
+        drop(lock);
+        for name in [METRICS, LOCK, RECORD] {
+            let part = self.path().join(name);
+            if part.exists() {
+                remove_entry(&part)?;
+            }
+        }
+        // What else is in it stays.
+        let _ = fs::remove_dir(self.path());
+        Ok(())
+    }
+}
+
 /// Held while the run is removed, so that nobody begins to train it meanwhile.
 fn lock(path: &Path) -> Result<File> {
     let place = path.join(LOCK);
@@ -87,6 +106,21 @@ mod tests {
         fs::write(folder.path().join("notes.txt"), "x").unwrap();
         let removed = remove(home.path(), folder.path()).unwrap();
         assert!(removed.left.is_empty() && !folder.path().exists() && home.path().exists());
+    }
+
+    #[test]
+    fn a_run_that_never_began_leaves_what_was_there_before() {
+        let home = tempfile::tempdir().unwrap();
+        for (name, notes) in [("a", false), ("b", true)] {
+            let folder = made(home.path(), name);
+            if notes {
+                fs::write(folder.path().join("notes.txt"), "x").unwrap();
+            }
+            assert!(!folder.is_begun());
+            folder.discard(folder.lock().unwrap()).unwrap();
+            assert_eq!(folder.path().exists(), notes);
+            assert!(!RunFolder::is_at(folder.path()));
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ impl FromStr for Recipe {
 /// Questions of each wording asked at each measurement, unless told otherwise.
 pub const RECALL_SAMPLE: usize = 48;
 
+/// Examples of one update at most.
+const MOST_EXAMPLES: usize = 1 << 20;
 /// More general text than this would leave little to learn from.
 const MOST_REPLAY: f64 = 0.9;
 
@@ -201,6 +203,12 @@ impl TrainConfig {
         if self.batch == 0 || self.accumulation == 0 {
             return refuse("a batch needs at least one example".to_owned());
         }
+        if self.batch.checked_mul(self.accumulation).is_none_or(|n| n > MOST_EXAMPLES) {
+            return refuse(format!(
+                "{} times {} examples an update are too many (at most {MOST_EXAMPLES})",
+                self.batch, self.accumulation
+            ));
+        }
         if !(self.lr.is_finite() && self.lr > 0.0 && self.lr < 1.0) {
             return refuse(format!("learning rate {} is out of range (0, 1)", self.lr));
         }
@@ -213,6 +221,9 @@ impl TrainConfig {
         }
         if [self.clip, self.weight_decay].iter().any(|value| !value.is_finite() || *value < 0.0) {
             return refuse("clipping and weight decay must be numbers from 0 on".to_owned());
+        }
+        if self.lr * self.weight_decay > 1.0 {
+            return refuse(format!("a weight decay of {} turns weights over", self.weight_decay));
         }
         if !(0.0..=MOST_REPLAY).contains(&self.replay) {
             return refuse(format!("a replay share of {} is out of range (0 to {MOST_REPLAY})", self.replay));

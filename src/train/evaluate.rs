@@ -10,7 +10,7 @@ use super::data::{RecallQuestion, TrainData};
 use super::report::{EvalReport, Recall};
 use crate::cancel::Cancel;
 use crate::corpus::Wording;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels;
 use crate::model::decoder::Decoder;
 use crate::model::generate::{Prompt, Sampling, generate};
@@ -35,7 +35,7 @@ pub fn evaluate(
     let valid = log_probs(&model.decoder, lora, &data.valid)?;
     let mut report = EvalReport {
         step: 0,
-        valid_loss: mean_of(&valid),
+        valid_loss: (!valid.is_empty()).then(|| mean_of(&valid)),
         general_loss: 0.0,
         recall: BTreeMap::new(),
         facts: data.facts.held_out(&data.valid, &valid),
@@ -45,6 +45,10 @@ pub fn evaluate(
         return Ok(None);
     }
     report.general_loss = mean_loss(&model.decoder, lora, &data.general)?;
+    if [report.valid_loss.unwrap_or_default(), report.general_loss].iter().any(|loss| !loss.is_finite()) {
+        let what = "the model reads text with a loss that is no number";
+        return Err(Error::refused(what, "train with smaller values: --lr, --alpha, --weight-decay or --kl"));
+    }
     for (i, questions) in data.recall.chunks(TOGETHER).enumerate() {
         if watch(2 + i, total).is_break() {
             return Ok(None);

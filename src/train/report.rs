@@ -54,8 +54,8 @@ impl Recall {
 pub struct EvalReport {
     /// Updates done.
     pub step: usize,
-    /// Mean nats per supervised token on held-out examples.
-    pub valid_loss: f64,
+    /// Mean nats per supervised token on held-out examples; `None` where nothing is held out.
+    pub valid_loss: Option<f64>,
     /// Mean nats per token on general text: the forgetting line.
     pub general_loss: f64,
     /// Recall by wording, where it was measured at this step.

@@ -27,13 +27,13 @@ pub struct Job<'a> {
 }
 
 /// Looks at the data and trains, alone in the run's folder. A run that fails says so in its metrics and
-/// to whoever listens.
+/// to whoever listens; one that fails before it began leaves no folder.
 ///
 /// # Errors
 /// What made it fail.
 pub fn perform(job: Job, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
     let Job { model, corpus, config, folder, controls } = job;
-    let _lock = folder.lock()?;
+    let lock = folder.lock()?;
     let mut go = || -> Result<RunOutcome> {
         let (data, check) = data::prepare(model, corpus, config)?;
         sink.note(TrainEvent::Checked(check));
@@ -42,8 +42,8 @@ pub fn perform(job: Job, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
     let outcome = go();
     outcome.inspect_err(|error| {
         let ended = TrainEvent::Ended(RunOutcome::Failed(error.to_string()));
-        // The first error is the one to tell.
-        let _ = folder.record(&ended);
+        // The first error is the one to tell. What never began leaves nothing.
+        let _ = if folder.is_begun() { folder.record(&ended) } else { folder.discard(lock) };
         sink.note(ended);
     })
 }

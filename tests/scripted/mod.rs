@@ -181,7 +181,7 @@ fn eval(step: usize, recipe: &str, noise: &mut Noise) -> EvalReport {
     let wobble = if step == 0 { 0.0 } else { noise.next() };
     EvalReport {
         step,
-        valid_loss: valid + 0.02 * wobble,
+        valid_loss: Some(valid + 0.02 * wobble),
         general_loss: (general + 0.6 * wobble).ln(),
         recall,
         facts: Vec::new(),

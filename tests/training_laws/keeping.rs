@@ -72,6 +72,22 @@ fn an_adapter_of_another_model_is_refused_with_what_does_not_fit() {
 }
 
 #[test]
+fn an_adapter_whose_layers_scale_differently_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    trained(33).save(folder.path()).unwrap();
+    let path = folder.path().join("adapter_config.json");
+    let mut peft: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let mut load = |pattern: serde_json::Value| {
+        peft["alpha_pattern"] = pattern;
+        fs::write(&path, peft.to_string()).unwrap();
+        Adapter::load(folder.path(), &config())
+    };
+    assert!(load(serde_json::json!({})).is_ok());
+    let refused = load(serde_json::json!({"q_proj": 8})).unwrap_err().to_string();
+    assert!(refused.contains("alpha_pattern"), "{refused}");
+}
+
+#[test]
 fn a_resumed_run_gives_the_numbers_of_an_unbroken_one() {
     let mut unbroken = Run::new(fresh(34));
     let losses = train(&mut unbroken, 1..=12);

@@ -176,10 +176,36 @@ fn a_run_that_was_stopped_goes_on_where_it_stood() {
     go(&model, &stopped, &mut |event, _| {
         if let TrainEvent::Started { first_step, .. } = event {
             first = Some(*first_step);
+            assert!(!stopped.join("adapter").exists(), "the checkpoint is newer soon");
         }
     });
     assert_eq!(first, Some(5));
     assert_eq!(adapter(&stopped), adapter(&whole));
+}
+
+#[test]
+fn measurements_that_a_stop_cut_off_are_made_when_the_run_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let (model, whole) = (model(home.path()), home.path().join("whole"));
+    go(&model, &whole, &mut |_, _| {});
+    let evals = |place: &Path| -> Vec<Value> {
+        let mut evals = numbers(place);
+        evals.retain(|event| event["event"] == "eval");
+        evals.sort_by_key(|eval| eval["step"].as_u64());
+        evals
+    };
+    for at in [1, 11] {
+        let place = home.path().join(format!("stopped-at-{at}"));
+        let mut step = 0;
+        go(&model, &place, &mut |event, controls| match event {
+            TrainEvent::Stepped(report) => step = report.step,
+            TrainEvent::Evaluating { .. } if step == at => controls.order(RunControl::StopAndSave),
+            _ => {}
+        });
+        assert!(evals(&place).len() < evals(&whole).len(), "stopped at {at}");
+        go(&model, &place, &mut |_, _| {});
+        assert_eq!(evals(&place), evals(&whole), "stopped at {at}");
+    }
 }
 
 #[test]

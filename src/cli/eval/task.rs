@@ -13,7 +13,8 @@ use crate::cli::{Common, open, say, say_json};
 use crate::corpus::Examples;
 use crate::hub::Store;
 use crate::lab::{
-    BaseKnowledge, SHOTS, TaskDesk, TaskScore, check_adapter, check_held_out, do_task, forgetting,
+    BaseKnowledge, SHOTS, TaskDesk, TaskScore, check_adapter, check_held_out, degeneration, do_task,
+    forgetting,
 };
 use crate::train::Recipe;
 use crate::train::data::spread;
@@ -56,11 +57,8 @@ pub(super) fn run(
     for score in &scores {
         writeln!(answers, "{}", serde_json::to_string(score)?)?;
     }
-    keep(
-        opened,
-        args.adapter.scale,
-        &[("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)],
-    )?;
+    let files = [("task.json", format!("{result:#}\n")), ("task_answers.jsonl", answers)];
+    let kept = keep(opened, args.adapter.scale, &files);
     if common.json {
         say_json(&result)?;
     } else {
@@ -70,13 +68,18 @@ pub(super) fn run(
             say(format!("checked: {check}"))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    kept.map(|()| ExitCode::SUCCESS)
 }
 
 /// By contender and wording, as of a corpus: what is held out is unseen.
 fn in_short(scores: &[TaskScore]) -> Value {
     let score = |s: &TaskScore| {
-        let unseen = json!({"n": s.n, "contains": s.right, "ci95": s.ci95});
+        let n_degenerate = s.answers.iter().filter(|answer| degeneration(&answer.text).is_some()).count();
+        let degenerate = n_degenerate as f64 / s.n.max(1) as f64;
+        // An answer in a manner is never the same word by word.
+        let unseen = json!({
+            "n": s.n, "contains": s.right, "exact": null, "f1": null, "ci95": s.ci95, "degenerate": degenerate,
+        });
         (s.contender.name().to_owned(), json!({"unseen": unseen}))
     };
     Value::Object(scores.iter().map(score).collect())

@@ -195,13 +195,11 @@ fn memory_line(estimate: &Estimate) -> String {
 
 /// A measurement in one line.
 pub(super) fn eval_line(report: &EvalReport) -> String {
-    let mut line = format!(
-        "step {:>4}  validation loss {:.4} (ppl {:.2})  general text ppl {:.2}",
-        report.step,
-        report.valid_loss,
-        report.valid_loss.exp(),
-        report.general_loss.exp()
-    );
+    let mut line = format!("step {:>4}", report.step);
+    if let Some(loss) = report.valid_loss {
+        let _ = write!(line, "  validation loss {loss:.4} (ppl {:.2})", loss.exp());
+    }
+    let _ = write!(line, "  general text ppl {:.2}", report.general_loss.exp());
     for (wording, recall) in &report.recall {
         let _ = write!(line, "  {} {}/{}", wording.name(), recall.n_right, recall.n);
     }

@@ -188,7 +188,8 @@ fn about(train: &TrainConfig) -> String {
     let kl = (train.kl > 0.0).then(|| format!("KL {}", train.kl));
     let rank = Some(format!("rank {}", train.lora.rank));
     let usual = TrainConfig::defaults(train.recipe);
-    let epochs = (train.epochs.to_bits() != usual.epochs.to_bits()).then(|| format!("{} epochs", train.epochs));
+    let epochs =
+        (train.epochs.to_bits() != usual.epochs.to_bits()).then(|| format!("{} epochs", train.epochs));
     let length = train.steps.map(|n| format!("{n} updates")).or(epochs);
     let size = |config: &TrainConfig| config.batch * config.accumulation;
     let batch = (size(train) != size(&usual)).then(|| format!("batches of {}", size(train)));
