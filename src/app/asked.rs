@@ -156,6 +156,13 @@ impl Asked {
         }
     }
 
+    /// Notes that another run has the screen now.
+    pub(super) fn outlive_run(&mut self) {
+        for side in self.everybody_mut().filter(|side| side.contender.is_tuned()) {
+            side.run_before = true;
+        }
+    }
+
     /// Whether one side may still say more.
     pub(crate) fn is_open(&self) -> bool {
         self.everybody().any(Side::is_open)

@@ -1,16 +1,23 @@
 //! How do runs begin, how do dialogs close, and how is the lab left?
 
-use super::{App, Dialog, Effect, Goodbye, Key, Preparation, Run, Stage};
+use super::{App, Asked, Dialog, Effect, Goodbye, Key, Preparation, Run, Stage};
 use crate::worker::RunControl;
 
 impl App {
     /// Orders the chosen run.
     pub(super) fn start_run(&mut self) -> Vec<Effect> {
         let Some(order) = self.setup.recipes.get(self.chosen).cloned() else { return Vec::new() };
+        self.leave_run();
         self.run = Some(Run::new(order.clone()));
-        self.run_no += 1;
         self.saved_at = None;
         vec![Effect::Train(order)]
+    }
+
+    /// Takes the run off the screen: what its weights have answered is now of the run before.
+    fn leave_run(&mut self) {
+        self.run = None;
+        self.run_no += 1;
+        self.asked.iter_mut().for_each(Asked::outlive_run);
     }
 
     pub(super) fn press_in_dialog(&mut self, key: Key) -> Vec<Effect> {
@@ -57,7 +64,7 @@ impl App {
                     .as_ref()
                     .is_some_and(|run| run.order.recipe != self.setup.recipes[selected].recipe)
                 {
-                    self.run = None;
+                    self.leave_run();
                 }
                 return;
             }

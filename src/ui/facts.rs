@@ -200,7 +200,8 @@ fn about(app: &App, board: &Board, (theme, area): (&Theme, Rect), buf: &mut Buff
                 Some(_) => "✗ ",
                 None => "",
             };
-            let said = format!("{sign}{}  {}", contender.name(), said(side));
+            let before = if side.run_before { ", run before" } else { "" };
+            let said = format!("{sign}{}{before}  {}", contender.name(), said(side));
             let folded = wrap(&said, width);
             let cut_off = folded.len() > n_lines;
             for (i, line) in folded.into_iter().take(n_lines).enumerate() {

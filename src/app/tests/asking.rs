@@ -34,6 +34,26 @@ fn before_training_the_base_model_answers_on_the_right() {
 }
 
 #[test]
+fn an_answer_stays_with_the_run_it_came_from() {
+    let of_run_before = |app: &App| app.asked[0].sides.iter().map(|side| side.run_before).collect::<Vec<_>>();
+    let mut app = training();
+    train(&mut app, TrainEvent::Published { step: 1, adapter: Arc::new(adapter()) });
+    train(&mut app, TrainEvent::Ended(RunOutcome::Completed));
+    keys(&mut app, "iWho?<Enter>");
+    keys(&mut app, "r<Enter>");
+    assert_eq!(of_run_before(&app), [false, false], "the same recipe: the result stays on the screen");
+    let mut other = training();
+    train(&mut other, TrainEvent::Published { step: 1, adapter: Arc::new(adapter()) });
+    train(&mut other, TrainEvent::Ended(RunOutcome::Completed));
+    keys(&mut other, "iWho?<Enter>r<Down><Enter>");
+    assert_eq!(of_run_before(&other), [false, true]);
+    keys(&mut other, "iWhere?<Enter>");
+    assert!(other.asked[1].sides[1].run_before, "asked when the other run's result has gone");
+    keys(&mut app, " ");
+    assert_eq!(of_run_before(&app), [false, true], "retrieval knows no runs");
+}
+
+#[test]
 fn keys_of_the_lab_are_letters_in_the_ask_line() {
     let mut app = training();
     assert_eq!(said(&keys(&mut app, "iq s? z")), [""; 0]);
