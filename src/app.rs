@@ -37,9 +37,10 @@ pub(crate) use run::Run;
 pub use run::Stage;
 pub use series::{Series, Smooth, Stretch};
 
+use crate::corpus::Wording;
 use crate::lab::Contender;
 use crate::model::Adapter;
-use crate::train::Recall;
+use crate::train::{RECALL_SAMPLE, Recall};
 use crate::worker::{AskId, AskOrder, RunControl, TrainOrder, WorkerEvent};
 
 /// Something that happened. Consumed only by [`App::update`].
@@ -250,6 +251,12 @@ impl App {
     pub(crate) fn rival(&self, contender: Contender) -> Option<Recall> {
         let of_task = self.run.as_ref().is_some_and(Run::is_task);
         self.base_recall.get(&contender).copied().filter(|_| !of_task)
+    }
+
+    /// Whether an untuned contender was asked as many questions as the run: until then its recall still moves.
+    pub(crate) fn is_whole(&self, rival: Recall) -> bool {
+        let own = self.run.as_ref().and_then(|run| run.recalled.get(&Wording::Unseen));
+        rival.n >= own.map_or(RECALL_SAMPLE, |own| own.n)
     }
 
     /// The lab before anything has happened.

@@ -27,12 +27,12 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
+use unicode_width::UnicodeWidthStr;
 
 pub use theme::{Ability, Depth, Glyphs, Theme};
 
-use crate::app::{App, Pane, Reach, Run, Stage, View, sentence};
+use crate::app::{App, Pane, Reach, View, sentence};
 use crate::lab::Contender;
-use crate::train::RunOutcome;
 use answer::AnswerPane;
 pub use layout::SMALLEST;
 use layout::{Layout, layout};
@@ -128,41 +128,52 @@ fn zoomed(app: &App, theme: &Theme, places: &Layout, frame: &mut Frame) -> Reach
     Reach::default()
 }
 
-/// The sentence under the charts, as long as fits; at the end of a run its result.
+/// The sentence under the charts, as long as fits; at the end of a run its result, and what to do with it.
 fn say(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let Some(run) = &app.run else { return };
     let base_rag = app.rival(Contender::BaseRag);
-    let (lengths, style) = if run.is_on() {
-        (sentence::of(run, base_rag), theme.text())
+    let (lengths, next, style) = if run.is_on() {
+        (sentence::of(run, base_rag), Vec::new(), theme.text())
     } else {
-        (sentence::result(run, base_rag), theme.strong())
+        (sentence::result(run, base_rag), sentence::next(run), theme.strong())
     };
     let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
-    let (width, rows) = (inner.width as usize, inner.height as usize);
-    let folded = || lengths.iter().map(|text| wrap(text, width));
-    let Some(lines) = folded().find(|lines| lines.len() <= rows).or_else(|| folded().next_back()) else {
-        return;
-    };
-    for (row, line) in (0..).zip(&lines) {
-        put(&Line::from(span(line.as_str(), style)), inner, row, buf);
+    let (said, next) = fitted(&lengths, &next, (inner.width as usize, inner.height as usize));
+    let last = said.len().saturating_sub(1);
+    for (row, line) in (0..).zip(&said) {
+        let mut spans = vec![span(line.as_str(), style)];
+        if inner.height == 1 && row as usize == last {
+            spans.extend([span(" ", style), span(next.as_str(), theme.quiet())]);
+        }
+        put(&Line::from(spans), inner, row, buf);
     }
-    if let Some(next) = what_next(run) {
-        put(&Line::from(span(cut(&next, width), theme.quiet())), inner, lines.len() as u16, buf);
+    if inner.height > 1 {
+        put(&Line::from(span(next, theme.quiet())), inner, said.len() as u16, buf);
     }
 }
 
-/// What can be done with a run that is over.
-fn what_next(run: &Run) -> Option<String> {
-    let folder = run.folder.as_ref()?.display();
-    match (&run.stage, run.saved) {
-        (Stage::Ended(RunOutcome::Completed), _) => Some(format!(
-            "Saved in {folder}. `lorascope report {folder}` draws it; r tries another recipe; i asks on."
-        )),
-        (Stage::Ended(_), Some(step)) => {
-            Some(format!("Saved up to step {step}: `lorascope train --resume --run {folder}` goes on."))
+/// The longest of the `lengths` that leaves room for one of `next`, as lines, and that one: on a row of its own, or
+/// in the only row behind it. Where there is no room for both, the longest that fits, or what fits of the shortest.
+fn fitted(lengths: &[String], next: &[String], (width, rows): (usize, usize)) -> (Vec<String>, String) {
+    let folded = || lengths.iter().map(|text| wrap(text, width));
+    for lines in folded() {
+        let taken = match (rows, lines.as_slice()) {
+            (1, [only]) => only.width() + 1,
+            (1, _) => continue,
+            _ if lines.len() < rows => 0,
+            _ => continue,
+        };
+        if let Some(next) = next.iter().find(|next| next.width() + taken <= width) {
+            return (lines, next.clone());
         }
-        _ => None,
     }
+    if let Some(lines) = folded().find(|lines| lines.len() <= rows) {
+        return (lines, String::new());
+    }
+    let mut lines = folded().next_back().unwrap_or_default();
+    let rest = lines.split_off(rows.saturating_sub(1).min(lines.len()));
+    lines.push(cut(&rest.join(" "), width));
+    (lines, String::new())
 }
 
 /// A pane's name as it stands in its rule; lit where the focus is.
@@ -170,4 +181,28 @@ fn pane_title(name: &str, style: Style, focused: bool) -> Line<'static> {
     let style = if focused { style.add_modifier(Modifier::BOLD) } else { style };
     let sign = if focused { "▸ " } else { " " };
     Line::from(span(format!("{sign}{name} "), style))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_leaves_room_for_what_is_next_and_is_never_cut_without_a_sign() {
+        let of = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let lengths = of(&["Done: ten steps, and much more.", "Done: ten steps.", "Done."]);
+        let next = of(&["Saved: report it.", "Saved."]);
+        let said = |place| {
+            let (lines, next) = fitted(&lengths, &next, place);
+            format!("{} | {next}", lines.join(" / "))
+        };
+        assert_eq!(said((40, 2)), "Done: ten steps, and much more. | Saved: report it.");
+        assert_eq!(said((20, 3)), "Done: ten steps, and / much more. | Saved: report it.");
+        assert_eq!(said((20, 2)), "Done: ten steps. | Saved: report it.");
+        assert_eq!(said((40, 1)), "Done: ten steps, and much more. | Saved.");
+        assert_eq!(said((23, 1)), "Done: ten steps. | Saved.");
+        assert_eq!(said((10, 1)), "Done. | ");
+        assert_eq!(said((4, 1)), "Don… | ");
+        assert_eq!(fitted(&[], &next, (40, 2)).0, [""]);
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::run::Run;
+use super::run::{Run, Stage};
 use super::words::{clock, count, percent, short};
 use crate::corpus::Wording;
 use crate::lab::wilson;
@@ -160,24 +160,70 @@ fn forgetting(run: &Run) -> Option<(String, String)> {
 pub(crate) fn result(run: &Run, base_rag: Option<Recall>) -> Vec<String> {
     let n = count(run.step().saturating_sub(run.first_step), "step");
     let time = clock(run.elapsed_s());
-    let start = match &run.stage {
-        super::Stage::Ended(RunOutcome::Failed(_)) => "Stopped by an error after",
-        super::Stage::Ended(RunOutcome::Cancelled) => "Given up after",
-        _ if run.step() < run.n_steps => "Stopped and saved after",
-        _ => "Done:",
+    let (start, tiny) = match &run.stage {
+        Stage::Ended(RunOutcome::Failed(_)) => ("Stopped by an error after", "Stopped by an error after"),
+        Stage::Ended(RunOutcome::Cancelled) => ("Given up after", "Given up after"),
+        _ if run.step() < run.n_steps => ("Stopped and saved after", "Stopped after"),
+        _ => ("Done:", "Done:"),
     };
     let (mut long, mut brief) = (format!("{start} {n} in {time}."), format!("{start} {n}."));
-    if let Some(unseen) = share(run, Wording::Unseen).map(percent) {
-        let rag = base_rag.map(|rag| format!(", base + RAG {}", percent(rag.share()))).unwrap_or_default();
+    let mut numbers = Vec::new();
+    if let Some(unseen) = run.recalled.get(&Wording::Unseen).filter(|recall| recall.n > 0) {
+        // A share of fewer questions than the run was asked still moves.
+        let whole = base_rag.filter(|rag| rag.n >= unseen.n);
+        let rag = whole.map(|rag| format!(", base + RAG {}", percent(rag.share()))).unwrap_or_default();
+        let unseen = percent(unseen.share());
         let _ = write!(long, " Unseen {}: fine-tuned {unseen}{rag}.", asked(run));
         let _ = write!(brief, " Unseen: tuned {unseen}{rag}.");
+        numbers.push(format!("unseen {unseen}"));
     }
     if let (Some(first), Some(now)) = (&run.first_eval, run.general.last()) {
         let (from, to) = (short(first.general_loss.exp()), short(now));
         let _ = write!(long, " General perplexity {from} → {to}.");
         let _ = write!(brief, " General {from} → {to}.");
+        numbers.push(format!("general {from} → {to}"));
     }
-    vec![long, brief]
+    let tiniest = format!("{tiny} {n}.");
+    if numbers.is_empty() {
+        return vec![long, brief, tiniest];
+    }
+    let mut few = if tiny == "Done:" { tiny.to_owned() } else { format!("{tiny} {n}:") };
+    let _ = write!(few, " {}.", numbers.join(", "));
+    if let Some(step) = measured_before(run) {
+        let both = if numbers.len() > 1 { "both " } else { "" };
+        for (text, when) in [
+            (&mut long, format!(" ({both}measured at step {step}).")),
+            (&mut brief, format!(" ({both}measured at step {step}).")),
+            (&mut few, format!(" (at step {step}).")),
+        ] {
+            text.truncate(text.len() - 1);
+            text.push_str(&when);
+        }
+    }
+    vec![long, brief, few, tiniest]
+}
+
+/// The step of the last measurement, where updates have followed it.
+fn measured_before(run: &Run) -> Option<usize> {
+    run.evals.back().map(|eval| eval.step).filter(|step| *step < run.step())
+}
+
+/// What can be done with a run that is over, in all its lengths, the longest first; empty where nothing is saved.
+pub(crate) fn next(run: &Run) -> Vec<String> {
+    let Some(folder) = &run.folder else { return Vec::new() };
+    let name = folder.file_name().unwrap_or(folder.as_os_str()).display();
+    match (&run.stage, run.saved) {
+        (Stage::Ended(RunOutcome::Completed), _) => vec![
+            format!("Saved: `lorascope report {name}` draws it; r tries another recipe; i asks on."),
+            format!("Saved: `lorascope report {name}` draws it."),
+            format!("Saved as {name}."),
+        ],
+        (Stage::Ended(_), Some(step)) => vec![
+            format!("Saved up to step {step}: `lorascope train --resume --run {name}` goes on."),
+            format!("Saved up to step {step} as {name}."),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 /// What is asked during a run.
@@ -334,5 +380,43 @@ mod tests {
             result(&run, rag(84))[0],
             "Done: 10 steps in 0:10. Unseen wordings: fine-tuned 85 %, base + RAG 84 %. General perplexity 13.0 → 27.0."
         );
+        assert_eq!(result(&run, rag(84))[2], "Done: unseen 85 %, general 13.0 → 27.0.");
+        let few = Some(Recall { n_right: 3, n: 4 });
+        assert!(
+            !result(&run, few).concat().contains("RAG"),
+            "the rival was asked four questions of a hundred"
+        );
+    }
+
+    #[test]
+    fn a_result_older_than_the_last_step_says_so() {
+        let mut run = run("qa");
+        run.n_steps = 10;
+        measured(&mut run, 3.0, 28.1, Some((0, 0)));
+        stepped(&mut run, 6, 2.4);
+        run.note(TrainEvent::Ended(RunOutcome::Completed));
+        let lengths = result(&run, None);
+        assert_eq!(
+            lengths[1],
+            "Stopped and saved after 6 steps. Unseen: tuned 0 %. General 28.1 → 28.1 (both measured at step 0)."
+        );
+        assert_eq!(lengths[2], "Stopped after 6 steps: unseen 0 %, general 28.1 → 28.1 (at step 0).");
+        measured(&mut run, 2.9, 28.0, Some((0, 0)));
+        assert!(!result(&run, None).concat().contains("at step"), "now it is measured");
+    }
+
+    #[test]
+    fn a_saved_run_is_named_once_and_without_its_path() {
+        let mut run = run("qa");
+        run.n_steps = 10;
+        run.folder = Some("/home/ada/runs/1-qa".into());
+        assert!(next(&run).is_empty());
+        run.note(TrainEvent::Ended(RunOutcome::Completed));
+        for text in next(&run) {
+            assert_eq!((text.matches("1-qa").count(), text.contains("/home")), (1, false), "{text}");
+        }
+        run.note(TrainEvent::Saved { step: 5, spent: crate::meter::Spent::NOTHING });
+        run.note(TrainEvent::Ended(RunOutcome::Cancelled));
+        assert!(next(&run)[0].contains("up to step 5: `lorascope train --resume --run 1-qa`"));
     }
 }

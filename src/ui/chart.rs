@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
+use unicode_width::UnicodeWidthStr;
 
 use super::axis::Axis;
 use super::raster::{Raster, Stroke};
@@ -95,7 +96,7 @@ impl Chart<'_> {
             let second = self.x.ticks.iter().find(|tick| **tick > self.x.low);
             let room = second.map_or(0.0, |tick| self.x.at(*tick)) * f64::from(field.width);
             if room >= 12.0 {
-                buf.set_string(field.x + 2, field.bottom() + 1, "step", self.theme.faint());
+                buf.set_string(field.x + 2, field.bottom() + 1, "step", self.theme.quiet());
             }
         }
     }
@@ -129,5 +130,24 @@ impl Chart<'_> {
             before = Some(x);
             buf.set_string(x, y, marker, style);
         }
+    }
+}
+
+/// Names a level across the field: below or above it, at the end or the start, where nothing is drawn yet.
+pub(super) fn name_level((name, style): (&str, Style), level: f64, buf: &mut Buffer, raster: &Raster) {
+    let Some((left, y)) = raster.cell((0.0, level)) else { return };
+    let Some((last, floor)) = raster.cell((1.0, 0.0)) else { return };
+    let Some((_, top)) = raster.cell((0.0, 1.0)) else { return };
+    let wide = name.width() as u16;
+    if last <= left + wide {
+        return;
+    }
+    let places = [last + 1 - wide, left + 1].map(|x| [(x, y + 1), (x, y.wrapping_sub(1))]);
+    let is_free = |(x, y): &(u16, u16)| {
+        (top..=floor).contains(y)
+            && (*x..x + wide).all(|x| buf.cell((x, *y)).is_some_and(|cell| cell.symbol() == " "))
+    };
+    if let Some((x, y)) = places.concat().into_iter().find(is_free) {
+        buf.set_string(x, y, name, style);
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> 
 /// The sign and the words of a verdict.
 fn verdict(verdict: Option<Borne>, theme: &Theme) -> (String, Style) {
     match verdict {
-        None => ("  not measured".to_owned(), theme.faint()),
+        None => ("  not measured".to_owned(), theme.quiet()),
         Some(Borne::Held) => ("✓ held".to_owned(), theme.strong()),
         Some(Borne::NotHeld) => ("✗ did not hold".to_owned(), theme.strong()),
         Some(Borne::Depends) => ("± depends".to_owned(), theme.text()),

@@ -6,7 +6,7 @@ use ratatui::text::Line;
 use ratatui::widgets::Widget;
 
 use super::axis::Axis;
-use super::chart::{Chart, Percent, label_room};
+use super::chart::{Chart, Percent, label_room, name_level};
 use super::raster::{Raster, Stroke};
 use super::text::{put, rule, span, wrap};
 use super::theme::Theme;
@@ -84,15 +84,7 @@ impl PerplexityChart<'_> {
         raster.render(theme.glyphs, buf);
         chart.markers(&run.corpus, ("●", theme.valid()), buf, &raster);
         chart.markers(&run.general, ("▼", theme.general()), buf, &raster);
-        let label = "before training";
-        if let Some((_, y)) = raster.cell((0.0, level)) {
-            let x = field.right().saturating_sub(label.len() as u16);
-            let free =
-                (x..field.right()).all(|x| buf.cell((x, y + 1)).is_some_and(|cell| cell.symbol() == " "));
-            if free && y + 1 < field.bottom() && x > field.x {
-                buf.set_string(x, y + 1, label, theme.quiet());
-            }
-        }
+        name_level(("before training", theme.quiet()), level, buf, &raster);
     }
 }
 
