@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use action::Action;
 pub(crate) use action::{EDITING, HELP};
 pub use asked::Progress;
-pub(crate) use asked::{Asked, Side};
+pub(crate) use asked::{Asked, Side, Verdict};
 pub(crate) use board::{Board, COLUMNS, Counts, Standing};
 pub(crate) use claims::Verdicts;
 pub use key::Key;

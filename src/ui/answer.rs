@@ -4,12 +4,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::text::Line;
+use unicode_width::UnicodeWidthStr;
 
 use super::passages;
-use super::text::{cut, put, rule, span, wrap};
+use super::text::{cut, put, put_right, rule, span, wrap};
 use super::theme::{Theme, marker, spoken};
 use crate::app::words::short;
-use crate::app::{App, Asked, Pane, Progress, Reach, Side};
+use crate::app::{App, Asked, Pane, Progress, Reach, Side, Verdict};
 use crate::lab::Contender;
 
 /// One half of the split pane.
@@ -68,7 +69,7 @@ impl AnswerPane<'_> {
     fn title(&self, contender: Contender, side: Option<&Side>, area: Rect, buf: &mut Buffer) {
         let theme = self.theme;
         let style = theme.contender(contender);
-        let name = title(contender, side, area.width);
+        let name = self.name(contender, side, area.width);
         let pane = if self.side == 0 { Pane::Left } else { Pane::Right };
         let focused = self.app.focus == pane && !self.app.editing;
         let title = super::pane_title(&format!("{} {name}", marker(contender)), style, focused);
@@ -78,6 +79,20 @@ impl AnswerPane<'_> {
         let width = if self.side == 0 { area.width - 1 } else { area.width };
         let place = Rect { height: 1, width, ..area };
         rule(&title, &Line::from(span(value, theme.quiet())), (place, theme.rule(focused)), buf);
+    }
+
+    /// What stands in the rule: who answers, and with the weights of which step.
+    fn name(&self, contender: Contender, side: Option<&Side>, width: u16) -> String {
+        let step = side.and_then(|side| side.step);
+        match (contender, step) {
+            (Contender::Base, _) if self.app.adapter.is_none() => "base, not tuned yet".to_owned(),
+            (_, Some(_)) if side.is_some_and(|side| side.run_before) => {
+                format!("{}, run before", spoken(contender))
+            }
+            (_, Some(step)) if width >= 48 => format!("{} @ step {step}", spoken(contender)),
+            (_, Some(step)) => format!("{} @ {step}", spoken(contender)),
+            (_, None) => spoken(contender).to_owned(),
+        }
     }
 
     fn timing(&self, side: &Side) -> String {
@@ -114,15 +129,8 @@ impl AnswerPane<'_> {
     fn verdict(&self, side: &Side, width: usize) -> Line<'static> {
         let Some(verdict) = &side.verdict else { return Line::default() };
         let style = self.theme.contender(side.contender);
-        let gold = verdict.gold.join(" / ");
-        let text = match (verdict.right, gold.is_empty()) {
-            (true, false) => format!("✓ contains the answer: {gold}"),
-            (false, false) => format!("✗ the corpus says: {gold}"),
-            (true, true) => "✓ right not to answer: the corpus does not say".to_owned(),
-            (false, true) => "✗ made up: the corpus does not say".to_owned(),
-        };
         let style = if verdict.right { style.add_modifier(Modifier::BOLD) } else { self.theme.text() };
-        Line::from(span(cut(&text, width), style))
+        Line::from(span(judgement(verdict, width), style))
     }
 
     /// What there is to say about an answer without passages.
@@ -160,17 +168,18 @@ impl AnswerPane<'_> {
     }
 }
 
-fn title(contender: Contender, side: Option<&Side>, width: u16) -> String {
-    let step = side.and_then(|side| side.step);
-    match (contender, step) {
-        (Contender::Base, _) => "base, not tuned yet".to_owned(),
-        (_, Some(_)) if side.is_some_and(|side| side.run_before) => {
-            format!("{}, run before", spoken(contender))
+/// The verdict in words; where they are too many, in few, so that the right answer can be read.
+fn judgement(verdict: &Verdict, width: usize) -> String {
+    let gold = verdict.gold.join(" / ");
+    let [long, brief] = match (verdict.right, gold.is_empty()) {
+        (true, false) => ["✓ contains the answer: ", "✓ contains: "].map(|text| format!("{text}{gold}")),
+        (false, false) => ["✗ the corpus says: ", "✗ corpus: "].map(|text| format!("{text}{gold}")),
+        (true, true) => {
+            ["✓ right not to answer: the corpus does not say", "✓ right not to answer"].map(str::to_owned)
         }
-        (_, Some(step)) if width >= 48 => format!("{} @ step {step}", spoken(contender)),
-        (_, Some(step)) => format!("{} @ {step}", spoken(contender)),
-        (_, None) => spoken(contender).to_owned(),
-    }
+        (false, true) => ["✗ made up: the corpus does not say", "✗ made up"].map(str::to_owned),
+    };
+    if long.width() <= width { long } else { cut(&brief, width) }
 }
 
 fn reading(side: &Side) -> String {
@@ -199,12 +208,67 @@ pub(super) fn scrolled(
     let page = area.height as usize;
     let hidden = lines.len().saturating_sub(page);
     let scroll = scroll.min(hidden);
-    for (row, line) in (0..area.height).zip(&lines[scroll..]) {
+    let shown = &lines[scroll..(scroll + page).min(lines.len())];
+    for (row, line) in (0..area.height).zip(shown) {
         put(line, area, row, buf);
     }
-    if scroll < hidden {
-        let more = format!(" ▾ {} more", hidden - scroll);
-        super::text::put_right(&Line::from(span(more, theme.quiet())), area, area.height - 1, buf);
+    if let (true, Some(last)) = (scroll < hidden, shown.last()) {
+        let more = Line::from(span(format!(" ▾ {} more", hidden - scroll), theme.quiet()));
+        put_with_more(last, &more, (area, theme), buf);
     }
     Reach { lines: hidden, page }
+}
+
+/// Writes the last row of `area`: a line, cut where it would reach into the remark at its end.
+pub(super) fn put_with_more(
+    line: &Line<'_>,
+    more: &Line<'_>,
+    (area, theme): (Rect, &Theme),
+    buf: &mut Buffer,
+) {
+    let row = Rect { y: area.bottom().saturating_sub(1), height: area.height.min(1), ..area };
+    let room = row.width.saturating_sub(more.width() as u16);
+    if row.is_empty() || room == 0 {
+        return;
+    }
+    if line.width() as u16 > room {
+        buf.set_string(row.x, row.y, " ".repeat(row.width as usize), theme.ground());
+        let (end, _) = buf.set_line(row.x, row.y, line, room - 1);
+        buf.set_string(end, row.y, "…", theme.quiet());
+    }
+    put_right(more, row, 0, buf);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Look;
+    use crate::ui::{Ability, Depth, Glyphs};
+
+    #[test]
+    fn what_lies_beyond_is_never_written_over_words() {
+        let theme = Theme::new(Look::Dark, Ability { depth: Depth::True, glyphs: Glyphs::Braille });
+        let rows = |last: &str| {
+            let area = Rect::new(0, 0, 16, 2);
+            let mut buf = Buffer::empty(area);
+            let lines = ["Tamsin", last, "Drury"].map(|line| Line::from(line.to_owned()));
+            let reach = scrolled(&lines, 0, &theme, (area, &mut buf));
+            assert_eq!((reach.lines, reach.page), (1, 2));
+            (0..16).map(|x| buf[(x, 1)].symbol()).collect::<String>()
+        };
+        assert_eq!(rows("kept it"), "kept it ▾ 1 more");
+        assert_eq!(rows("has kept it ever"), "has ke… ▾ 1 more");
+        assert_eq!(rows("漢字漢字漢字漢字"), "漢 字 漢 … ▾ 1 more");
+    }
+
+    #[test]
+    fn a_verdict_keeps_the_right_answer_where_there_is_little_room() {
+        let verdict =
+            |right, gold: &[&str]| Verdict { right, gold: gold.iter().map(|g| (*g).to_owned()).collect() };
+        let right = verdict(true, &["Millrace Yard"]);
+        assert_eq!(judgement(&right, 36), "✓ contains the answer: Millrace Yard");
+        assert_eq!(judgement(&right, 35), "✓ contains: Millrace Yard");
+        assert_eq!(judgement(&verdict(false, &["Millrace Yard"]), 25), "✗ corpus: Millrace Yard");
+        assert_eq!(judgement(&verdict(false, &[]), 25), "✗ made up");
+    }
 }

@@ -5,7 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use super::text::{cut, put, put_right, rule, span, wrap};
+use super::answer::put_with_more;
+use super::text::{cut, put, rule, span, wrap};
 use super::theme::Theme;
 use crate::app::{App, Reach, Verdicts};
 use crate::lab::Contender;
@@ -54,7 +55,9 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> 
     }
     if first < hidden {
         let more = Line::from(span(format!(" ▾ {} more, PageDown ", hidden - first), theme.key()));
-        put_right(&more, rest, rest.height.saturating_sub(1), buf);
+        if let Some(last) = lines[first..].get(page.saturating_sub(1)) {
+            put_with_more(last, &more, (rest, theme), buf);
+        }
     }
     Reach { lines: hidden, page }
 }

@@ -39,9 +39,8 @@ fn entry(
         (theme.quiet(), theme.quiet())
     };
     let sign = if used { "▸" } else { " " };
-    let rank = passage.bm25_rank.map_or("–".to_owned(), |rank| format!("#{rank}"));
-    let scores = format!("  bm25 {rank:<3} cos {:.2} ", passage.cosine.clamp(-1.0, 1.0));
     let bars = if width >= 48 { 6 } else { 0 };
+    let scores = scores(passage, width.saturating_sub(4 + bars), name);
     let room = width.saturating_sub(4 + scores.width() + bars);
     let name = name.min(room);
     let document = cut(&passage.document, name);
@@ -59,6 +58,18 @@ fn entry(
     Line::from(spans)
 }
 
+/// Cells of a document's name that the scores leave it.
+const NAME: usize = 16;
+
+/// What both retrievers say of a passage, as much as leaves room for names of `name` cells.
+fn scores(passage: &Passage, width: usize, name: usize) -> String {
+    let rank = passage.bm25_rank.map_or("–".to_owned(), |rank| format!("#{rank}"));
+    let cosine = format!("cos {:.2} ", passage.cosine.clamp(-1.0, 1.0));
+    let all = [format!("  bm25 {rank:<3} {cosine}"), format!("  {cosine}")];
+    let fits = |scores: &String| width >= scores.width() + name.min(NAME);
+    all.into_iter().find(fits).unwrap_or_default()
+}
+
 /// The passages that were read, as far as there is room.
 fn texts(side: &Side, theme: &Theme, area: Rect, buf: &mut Buffer) {
     if area.height < 2 {
@@ -74,5 +85,31 @@ fn texts(side: &Side, theme: &Theme, area: Rect, buf: &mut Buffer) {
     for (row, (line, style)) in (0..area.height).zip(lines) {
         let rule = span("│ ", theme.contender(side.contender));
         put(&Line::from(vec![rule, span(cut(&line, width), style)]), area, row, buf);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_give_way_to_the_name() {
+        let passage = Passage {
+            document: "people/tamsin-drury".to_owned(),
+            heading: String::new(),
+            text: String::new(),
+            bm25_rank: Some(1),
+            bm25_score: 9.0,
+            cosine: 0.71,
+            sentence_cosine: 0.71,
+            start: 0,
+            sentences: Vec::new(),
+            final_rank: 1,
+        };
+        let of = |width, name| scores(&passage, width, name);
+        assert_eq!(of(40, 19), "  bm25 #1  cos 0.71 ");
+        assert_eq!(of(31, 19), "  cos 0.71 ");
+        assert_eq!(of(31, 9), "  bm25 #1  cos 0.71 ", "a short name needs no more");
+        assert_eq!(of(20, 19), "");
     }
 }

@@ -9,6 +9,7 @@ use super::text::{bar, cut, put, span, wrap};
 use super::theme::Theme;
 use crate::app::words::{megabytes, wait, weights};
 use crate::app::{App, Fetch};
+use crate::lab::Contender;
 
 /// On the left how far getting ready is, then questions to begin with; on the right what will come.
 pub(super) fn render(app: &App, theme: &Theme, (side, area): (usize, Rect), buf: &mut Buffer) {
@@ -101,14 +102,20 @@ fn suggestions(app: &App, theme: &Theme, width: usize) -> Vec<Line<'static>> {
 }
 
 fn to_come(app: &App, theme: &Theme, width: usize) -> Vec<Line<'static>> {
-    let text = if app.adapter.is_some() {
-        "The fine-tuned model answers here, from its weights alone."
-    } else if app.run_is_on() {
-        "The fine-tuned model will answer here, from its weights alone, as soon as the run hands out \
-         its first ones. Until then the untouched model answers, without looking anything up."
-    } else {
-        "The fine-tuned model will answer here, from its weights alone. Until a run has begun, the \
-         untouched model answers without looking anything up."
+    let text = match app.right_side() {
+        Contender::Tuned => "The fine-tuned model answers here, from its weights alone.",
+        Contender::TunedRag => "The fine-tuned model answers here, from passages it is given.",
+        _ if app.adapter.is_some() => {
+            "The untouched model answers here, from its weights alone, without looking anything up."
+        }
+        _ if app.run_is_on() => {
+            "The fine-tuned model will answer here, from its weights alone, as soon as the run hands out \
+             its first ones. Until then the untouched model answers, without looking anything up."
+        }
+        _ => {
+            "The fine-tuned model will answer here, from its weights alone. Until a run has begun, the \
+             untouched model answers without looking anything up."
+        }
     };
     wrap(text, width.min(60)).into_iter().map(|line| Line::from(span(line, theme.quiet()))).collect()
 }
