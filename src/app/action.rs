@@ -33,7 +33,7 @@ actions! {
         EditQuestion "i  /",
         /// ask both sides
         Ask "Enter",
-        /// ask one of the suggested questions
+        /// ask one of the suggested questions, until one is asked
         AskSuggestion "1 … 5",
         /// back; give up the answer being written
         Back "Esc",

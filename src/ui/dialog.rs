@@ -1,5 +1,7 @@
 //! What lies over the screen and wants an answer?
 
+use std::ops::Range;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -16,25 +18,36 @@ use crate::app::{App, Dialog, EDITING, HELP, Reach, Run, Trouble};
 pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Option<Reach> {
     let dialog = app.dialog.as_ref()?;
     let width = (area.width as usize - 8).min(76);
+    let mut scroll = Scroll::Away(app.dialog_scroll);
     let (title, style, lines) = match dialog {
         Dialog::Help => ("keys".to_owned(), theme.quiet(), help(theme, width)),
         Dialog::Data => {
             ("what is trained on".to_owned(), theme.train(), data(app.run.as_ref()?, theme, width))
         }
         Dialog::Recipe { selected } => {
-            ("recipe".to_owned(), theme.train(), recipes(app, *selected, (theme, width)))
+            let (lines, chosen) = recipes(app, *selected, (theme, width));
+            scroll = Scroll::Keep(chosen);
+            ("recipe".to_owned(), theme.train(), lines)
         }
         Dialog::Quit => ("a run is on".to_owned(), theme.train(), quit(app, theme, width)),
         Dialog::Error(trouble) => (trouble.title.clone(), theme.general(), error(trouble, theme, width)),
     };
-    Some(boxed((title, style), &lines, app.dialog_scroll, (theme, area, buf)))
+    Some(boxed((title, style), &lines, scroll, (theme, area, buf)))
+}
+
+/// Which of the lines are shown where they do not all fit.
+enum Scroll {
+    /// So many are scrolled away above.
+    Away(usize),
+    /// Those from the start that still show these.
+    Keep(Range<usize>),
 }
 
 /// A box in the middle, with as many of the lines as fit.
 fn boxed(
     (title, style): (String, Style),
     lines: &[Line<'_>],
-    scroll: usize,
+    scroll: Scroll,
     (theme, area, buf): (&Theme, Rect, &mut Buffer),
 ) -> Reach {
     let widest = lines.iter().map(Line::width).max().unwrap_or(0).max(title.width() + 4) as u16;
@@ -54,7 +67,10 @@ fn boxed(
     };
     let page = inner.height as usize;
     let hidden = lines.len().saturating_sub(page);
-    let scroll = scroll.min(hidden);
+    let scroll = match scroll {
+        Scroll::Away(n) => n.min(hidden),
+        Scroll::Keep(lines) => lines.end.saturating_sub(page).min(lines.start),
+    };
     for (row, line) in (0..inner.height).zip(&lines[scroll..]) {
         put(line, inner, row, buf);
     }
@@ -71,17 +87,21 @@ fn paragraph(text: &str, style: Style, width: usize) -> Vec<Line<'static>> {
 
 fn help(theme: &Theme, width: usize) -> Vec<Line<'static>> {
     let key_width = 16;
-    let entry = |keys: &str, what: &str| {
-        let what = super::text::cut(what.trim(), width - key_width);
-        Line::from(vec![span(format!("{keys:<key_width$}"), theme.key()), span(what, theme.text())])
+    let entry = |(keys, what): &(&str, &str)| {
+        let lines = wrap(what.trim(), width - key_width).into_iter().enumerate();
+        let keys = |i| if i == 0 { *keys } else { "" };
+        let line = |(i, what)| {
+            Line::from(vec![span(format!("{:<key_width$}", keys(i)), theme.key()), span(what, theme.text())])
+        };
+        lines.map(line).collect::<Vec<_>>()
     };
     let mut lines = Vec::new();
     for (group, actions) in HELP {
         lines.push(Line::from(span(*group, theme.train())));
-        lines.extend(actions.iter().map(|(keys, what)| entry(keys, what)));
+        lines.extend(actions.iter().flat_map(entry));
     }
     lines.push(Line::from(span("in the ask line", theme.train())));
-    lines.extend(EDITING.iter().map(|(keys, what)| entry(keys, what)));
+    lines.extend(EDITING.iter().flat_map(entry));
     lines
 }
 
@@ -97,10 +117,17 @@ fn data(run: &Run, theme: &Theme, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn recipes(app: &App, selected: usize, (theme, width): (&Theme, usize)) -> Vec<Line<'static>> {
+/// All recipes, and the lines of the one that is looked at.
+fn recipes(
+    app: &App,
+    selected: usize,
+    (theme, width): (&Theme, usize),
+) -> (Vec<Line<'static>>, Range<usize>) {
+    let mut chosen = 0..0;
     let mut lines = paragraph("What is the next run to train on?", theme.text(), width);
     for (i, order) in app.setup.recipes.iter().enumerate() {
         lines.push(Line::default());
+        let start = lines.len();
         let sign = if i == selected { "▸" } else { " " };
         let style = if i == selected { theme.train().patch(Style::new().bold()) } else { theme.text() };
         lines.push(Line::from(span(format!("{sign} {}  {}", i + 1, order.recipe), style)));
@@ -108,8 +135,11 @@ fn recipes(app: &App, selected: usize, (theme, width): (&Theme, usize)) -> Vec<L
             let indented = wrap(&text, width - 5).into_iter();
             lines.extend(indented.map(|line| Line::from(span(format!("     {line}"), theme.quiet()))));
         }
+        if i == selected {
+            chosen = start..lines.len();
+        }
     }
-    lines
+    (lines, chosen)
 }
 
 fn quit(app: &App, theme: &Theme, width: usize) -> Vec<Line<'static>> {
