@@ -154,7 +154,7 @@ pub fn prepare(
     check.n_valid = data.valid.len();
     check.n_tokens = n_tokens;
     check.n_supervised = data.train.iter().map(Encoded::n_supervised).sum();
-    check.shown = shown(model, &data.train[0])?;
+    check.shown = shown(&data.train[0], |tokens| model.tokenizer.decode(tokens))?;
     Ok((data, check))
 }
 
@@ -169,10 +169,21 @@ pub fn examples(corpus: &Corpus, config: &TrainConfig) -> Result<Examples> {
     }))
 }
 
-/// The first example, token by token, with its loss mask.
-fn shown(model: &LanguageModel, example: &Encoded) -> Result<Vec<(String, bool)>> {
-    let token = |(i, &id): (usize, &u32)| Ok((model.tokenizer.decode(&[id])?, i >= example.first_supervised));
-    example.tokens.iter().enumerate().take(N_SHOWN).map(token).collect()
+/// The first example with its loss mask, token by token; tokens that are parts of one character stand together.
+fn shown(example: &Encoded, decode: impl Fn(&[u32]) -> Result<String>) -> Result<Vec<(String, bool)>> {
+    let tokens = &example.tokens[..example.tokens.len().min(N_SHOWN)];
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for end in 1..=tokens.len() {
+        let supervised = start >= example.first_supervised;
+        let is_last = end == tokens.len() || (end >= example.first_supervised) != supervised;
+        let text = decode(&tokens[start..end])?;
+        // A character that is not complete yet is decoded as this sign.
+        if is_last || !text.ends_with('\u{fffd}') {
+            pieces.push((text, supervised));
+            start = end;
+        }
+    }
+    Ok(pieces)
 }
 
 /// `n` items spread evenly over a list, always the same ones.
@@ -309,4 +320,28 @@ fn task_questions(
         }
     }
     Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_character_are_shown_as_one() {
+        let decode = |bytes: &[u32]| {
+            let bytes: Vec<u8> = bytes.iter().map(|byte| *byte as u8).collect();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let shown = |text: &str, first_supervised, n| {
+            let tokens = text.bytes().take(n).map(u32::from).collect();
+            let pieces = shown(&Encoded { tokens, first_supervised }, decode).unwrap();
+            pieces
+                .into_iter()
+                .map(|(piece, lit)| if lit { format!("[{piece}]") } else { piece })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown("aé漢b", 6, 9), ["a", "é", "漢", "[b]"]);
+        assert_eq!(shown("a漢b", 2, 9), ["a", "\u{fffd}", "[\u{fffd}\u{fffd}b]"], "the mask goes through it");
+        assert_eq!(shown("a漢b", 9, 3), ["a", "\u{fffd}"], "it ends within it");
+    }
 }
