@@ -138,18 +138,33 @@ const INDEXED_LIGHT: Palette = Palette {
     general: Color::Indexed(161),
 };
 
-const NAMED: Palette = Palette {
+const NAMED_DARK: Palette = Palette {
     ground: Color::Reset,
     text: Color::Reset,
     quiet: Color::Reset,
     faint: Color::DarkGray,
-    base: Color::Blue,
+    base: Color::LightBlue,
     base_rag: Color::Green,
     tuned: Color::Yellow,
     tuned_rag: Color::Magenta,
     raw: Color::DarkGray,
     valid: Color::LightYellow,
     general: Color::LightRed,
+};
+
+/// Without yellows, which nobody can read on white.
+const NAMED_LIGHT: Palette = Palette {
+    ground: Color::Reset,
+    text: Color::Reset,
+    quiet: Color::Reset,
+    faint: Color::DarkGray,
+    base: Color::Blue,
+    base_rag: Color::Green,
+    tuned: Color::LightRed,
+    tuned_rag: Color::Magenta,
+    raw: Color::DarkGray,
+    valid: Color::Red,
+    general: Color::LightMagenta,
 };
 
 const NONE: Palette = Palette {
@@ -184,7 +199,8 @@ impl Theme {
             (Depth::True, Look::Light) => LIGHT,
             (Depth::Indexed, Look::Dark) => INDEXED_DARK,
             (Depth::Indexed, Look::Light) => INDEXED_LIGHT,
-            (Depth::Named, _) => NAMED,
+            (Depth::Named, Look::Dark) => NAMED_DARK,
+            (Depth::Named, Look::Light) => NAMED_LIGHT,
         };
         let mono = ability.depth == Depth::None || look == Look::Mono;
         Self { palette, mono, glyphs: ability.glyphs }
@@ -320,5 +336,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_name_of_a_colour_is_unreadable_on_its_ground() {
+        let colours = |look| {
+            let theme = Theme::new(look, Ability { depth: Depth::Named, glyphs: Glyphs::Braille });
+            let mut styles: Vec<_> = Contender::ALL.iter().map(|c| theme.contender(*c)).collect();
+            styles.extend([theme.valid(), theme.general(), theme.text(), theme.quiet(), theme.faint()]);
+            styles.into_iter().filter_map(|style| style.fg).collect::<Vec<_>>()
+        };
+        let on_white = [Color::Yellow, Color::LightYellow, Color::White, Color::Gray, Color::LightCyan];
+        assert!(!colours(Look::Light).iter().any(|colour| on_white.contains(colour)));
+        let on_black = [Color::Black, Color::Blue];
+        assert!(!colours(Look::Dark).iter().any(|colour| on_black.contains(colour)));
     }
 }
