@@ -281,7 +281,12 @@ impl App {
         } else if self.run.as_ref().is_some_and(|run| run.board.len() > 0) {
             self.view = View::Facts;
         } else {
-            self.say("facts are watched once a run on the corpus has begun");
+            let none = self.preparation.stock.as_ref().is_some_and(|stock| stock.n_facts == 0);
+            self.say(if none {
+                "this corpus has no facts.jsonl"
+            } else {
+                "facts are watched once a run on the corpus has begun"
+            });
         }
     }
 

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::text::{cut, put, rule, span, wrap};
 use super::theme::Theme;
-use crate::app::words::thousands;
+use crate::app::words::{count, thousands};
 use crate::app::{App, Asked, Board, COLUMNS, Counts, Progress, Run, Side, Standing};
 use crate::corpus::Wording;
 use crate::lab::Contender;
@@ -50,7 +50,11 @@ impl Widget for FactStrip<'_> {
         let inner = Rect { x: area.x + 10, width: area.width.saturating_sub(11), ..area };
         let Some(board) = self.app.run.as_ref().map(|run| &run.board).filter(|board| board.len() > 0) else {
             let task = self.app.run.as_ref().is_some_and(Run::is_task);
-            let told = if task { " this recipe learns a task, no facts " } else { " – " };
+            let told = match &self.app.preparation.stock {
+                _ if task => " this recipe learns a task, no facts ",
+                Some(stock) if stock.n_facts == 0 => " this corpus has no facts.jsonl ",
+                _ => " – ",
+            };
             return put(&Line::from(span(told, theme.quiet())), inner, 0, buf);
         };
         let parts = board.parts();
@@ -87,7 +91,7 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let board = &run.board;
     let title = super::pane_title("facts", theme.contender(Contender::Tuned), true);
     let top = Rect { height: 1, ..area };
-    rule(&title, &Line::from(legend(theme)), (top, theme.rule(true)), buf);
+    rule(&title, &legend(theme, area.width), (top, theme.rule(true)), buf);
     let rest = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     let (grid, fact) = if area.width >= BESIDE {
         let grid = Rect { width: BOARD, ..rest };
@@ -110,18 +114,18 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     about(app, board, (theme, fact), buf);
 }
 
-fn legend(theme: &Theme) -> Vec<ratatui::text::Span<'static>> {
+fn legend(theme: &Theme, width: u16) -> Line<'static> {
     let all = [
-        (Standing::In, "in"),
-        (Standing::Near, "below 1/2"),
-        (Standing::Faint, "1/10"),
-        (Standing::Absent, "1/100"),
-        (Standing::Lost, "lost again"),
-        (Standing::Unread, "not read"),
+        (Standing::In, "in", "in"),
+        (Standing::Near, "below 1/2", "<1/2"),
+        (Standing::Faint, "1/10", "<1/10"),
+        (Standing::Absent, "1/100", "<1/100"),
+        (Standing::Lost, "lost again", "lost"),
+        (Standing::Unread, "not read", "unread"),
     ];
-    let entry = |(standing, name): (Standing, &'static str)| {
+    let entry = |(standing, name, brief): (Standing, &'static str, &'static str)| {
         let (sign, style) = look(standing, theme);
-        [span(format!(" {sign} "), style), span(name, theme.quiet())]
+        [span(format!(" {sign} "), style), span(if width < BOARD { brief } else { name }, theme.quiet())]
     };
     all.into_iter().flat_map(entry).chain([span(" ", theme.quiet())]).collect()
 }
@@ -142,15 +146,26 @@ fn cells(board: &Board, theme: &Theme, area: Rect, buf: &mut Buffer) {
     }
     let holds = |row: &Row| matches!(row, Row::Cells(range) if range.contains(&board.selected));
     let at = rows.iter().position(holds).unwrap_or(0);
-    // The row that is looked at stays on the screen, with its heading where that fits.
-    let height = (area.height as usize).max(1);
-    let first = (at + 2).saturating_sub(height);
-    for (y, row) in (0..area.height).zip(&rows[first..]) {
+    // Where not all rows fit, the last one tells of the others; the one that is looked at is always shown.
+    let height = area.height as usize;
+    let page = if rows.len() > height && height > 1 { height - 1 } else { height };
+    let first = (at + 2).saturating_sub(page.max(1)).min(rows.len().saturating_sub(page));
+    if page < height {
+        let of = |sign, n| if n > 0 { format!(" {sign} {}", count(n, "row")) } else { String::new() };
+        let more = of("▴", first) + &of("▾", rows.len() - page - first);
+        put(&Line::from(span(more, theme.quiet())), area, page as u16, buf);
+    }
+    // On a narrow screen the cells touch.
+    let apart = if area.width < BOARD { 1 } else { 2 };
+    for (y, row) in (0..page as u16).zip(&rows[first..]) {
         match row {
             Row::Heading(wording, range) => {
                 let line = told(*wording, board.counts(range.clone()));
                 put(
-                    &Line::from(span(format!(" {}", cut(&line, BOARD as usize - 2)), theme.quiet())),
+                    &Line::from(span(
+                        format!(" {}", cut(&line, BOARD.min(area.width) as usize - 2)),
+                        theme.quiet(),
+                    )),
                     area,
                     y,
                     buf,
@@ -159,7 +174,7 @@ fn cells(board: &Board, theme: &Theme, area: Rect, buf: &mut Buffer) {
             Row::Cells(range) => {
                 for (i, cell) in range.clone().enumerate() {
                     let (sign, style) = look(board.standing(cell), theme);
-                    let x = area.x + 1 + 2 * i as u16;
+                    let x = area.x + 1 + apart * i as u16;
                     if x >= area.right() {
                         break;
                     }
@@ -217,8 +232,12 @@ fn about(app: &App, board: &Board, (theme, area): (&Theme, Rect), buf: &mut Buff
     if !cell.statement.is_empty() {
         add(&format!("“{}”", cell.statement), theme.quiet());
     }
-    for (row, (line, style)) in (0..).zip(&lines) {
-        put(&Line::from(span(line.as_str(), *style)), area, row, buf);
+    let n_lines = area.height as usize;
+    for (row, (i, (line, style))) in (0..area.height).zip(lines.iter().enumerate()) {
+        let is_cut = i + 1 == n_lines && lines.len() > n_lines;
+        let line =
+            if is_cut { cut(&format!("{line} and more"), width.min(line.width() + 2)) } else { line.clone() };
+        put(&Line::from(span(line, *style)), area, row, buf);
     }
 }
 
