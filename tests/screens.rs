@@ -189,6 +189,24 @@ fn the_first_step() {
 }
 
 #[test]
+fn no_value_of_recall_is_lost_at_any_width() {
+    let mut app = training("qa", 184);
+    let strip = |app: &App, width| {
+        let shown = text(&screen(app, (width, 24), BRAILLE));
+        shown.lines().find(|line| line.contains(" recall  trained")).unwrap().to_owned()
+    };
+    for width in 60..=200 {
+        let line = strip(&app, width);
+        assert!(line.contains("RAG") && line.trim_end_matches([' ', '─']).ends_with("  0 %"), "{line}");
+    }
+    // A recall of fewer questions than the run was asked still moves.
+    let recall = Recall { n_right: 3, n: 4 };
+    app.update(Event::Worker(WorkerEvent::BaseRecall { contender: Contender::BaseRag, recall }));
+    assert!(strip(&app, 120).contains(" 75 % of 4 ") && strip(&app, 80).contains(" 3/4 "));
+    assert!(text(&screen(&app, (200, 60), BRAILLE)).contains("base + RAG, of 4"));
+}
+
+#[test]
 fn asked_before_training() {
     let mut app = ready();
     typed(&mut app, "1");
@@ -215,6 +233,36 @@ fn the_facts_during_a_run() {
     }
     press(&mut app, &[Key::Enter]);
     assert!(text(&screen(&app, SIZES[0], BRAILLE)).contains("Who has kept light number 23 since 1961?"));
+}
+
+#[test]
+fn the_board_says_what_lies_beyond_its_edge_and_what_its_signs_mean() {
+    let mut app = training("qa", 184);
+    press(&mut app, &[Key::Char('f')]);
+    let small = |app: &App| text(&screen(app, (60, 18), BRAILLE));
+    let shown = small(&app);
+    assert!(shown.contains("■ in ▒ <1/2") && shown.contains(" ▾ 5 rows") && !shown.contains("▴"), "{shown}");
+    assert!(text(&screen(&app, SIZES[0], BRAILLE)).contains("▒ below 1/2"));
+    press(&mut app, &[Key::PageDown; 4]);
+    let shown = small(&app);
+    assert!(shown.contains(" ▴ 5 rows") && !shown.contains('▾') && shown.contains("two-hop"), "{shown}");
+    let mut app = App::new(scripted::setup());
+    let none = |n_facts| IndexEvent::Ready {
+        corpus: "letters".into(),
+        n_documents: 3,
+        n_chunks: 9,
+        n_facts,
+        suggestions: vec![],
+    };
+    index(&mut app, none(0));
+    let told =
+        |app: &App| text(&screen(app, (120, 36), BRAILLE)).matches("this corpus has no facts.jsonl").count();
+    assert_eq!(told(&app), 1);
+    press(&mut app, &[Key::Char('f')]);
+    assert_eq!(told(&app), 2, "the key says it too");
+    index(&mut app, none(4));
+    tick(&mut app, 60);
+    assert_eq!(told(&app), 0);
 }
 
 #[test]
@@ -329,6 +377,43 @@ fn dialogs() {
         IndexEvent::Failed("no network, and python3 -m pip is not there; put the file by hand".into()),
     );
     compare("not_ready", &app);
+}
+
+#[test]
+fn the_recipe_that_is_looked_at_is_on_the_screen_with_its_numbers() {
+    let names = ["qa", "documents", "style", "sentiment"];
+    let mut setup = scripted::setup();
+    setup.recipes = names.map(scripted::order).to_vec();
+    let mut app = App::new(setup);
+    typed(&mut app, "r");
+    for (i, name) in names.into_iter().enumerate() {
+        for size in [(60, 18), (80, 24)] {
+            let shown = text(&screen(&app, size, BRAILLE));
+            let (_, below) = shown.split_once(&format!("▸ {}  {name}", i + 1)).unwrap();
+            assert!(below.contains("batch 8"), "{shown}");
+        }
+        press(&mut app, &[Key::Down]);
+    }
+}
+
+#[test]
+fn the_right_pane_is_called_what_answers_there() {
+    let mut app = training("qa", usize::MAX);
+    let both = |app: &App| text(&screen(app, (120, 36), BRAILLE));
+    for (name, text) in [
+        ("▲ fine-tuned ─", "The fine-tuned model answers here, from its weights"),
+        ("◆ fine-tuned + RAG ─", "The fine-tuned model answers here, from passages it"),
+        ("○ base ─", "The untouched model answers here, from its weights"),
+    ] {
+        let shown = both(&app);
+        assert!(shown.contains(name) && shown.contains(text), "{shown}");
+        typed(&mut app, "c");
+    }
+    typed(&mut app, "cc");
+    press(&mut app, &[Key::Char('1')]);
+    answer(&mut app, (1, None), usize::MAX);
+    assert!(both(&app).contains("○ base ─"), "it stands beside a run that is over");
+    assert!(both(&ready()).contains("○ base, not tuned yet"));
 }
 
 #[test]

@@ -114,8 +114,8 @@ impl RecallStrip<'_> {
 impl Widget for RecallStrip<'_> {
     fn render(self, area: Rect, buf: &mut Buffer) {
         let theme = self.theme;
-        let inner = Rect { x: area.x + 11, width: area.width.saturating_sub(12), ..area };
-        let room = Room::of(inner.width as usize);
+        let inner = Rect { x: area.x + 11, width: area.width.saturating_sub(11), ..area };
+        let room = Room::of(inner.width.saturating_sub(1) as usize);
         let mut spans = Vec::new();
         let entries = self.entries(room);
         for (i, entry) in entries.iter().enumerate() {
