@@ -57,8 +57,13 @@ fn learning(run: &Run, base_rag: Option<Recall>) -> Option<(String, Option<Strin
         return Some((said, None));
     }
     let before = run.evals.iter().rev().nth(1).and_then(|eval| eval.valid_loss).unwrap_or(valid);
-    let verb = if valid < before { "is falling" } else { "wavers" };
-    Some((format!("Validation {verb}: {} → {}", short(before), short(valid)), trend(run)))
+    let (then, now) = (short(before), short(valid));
+    let said = match valid < before {
+        _ if then == now => format!("Validation stays at {now}"),
+        true => format!("Validation is falling: {then} → {now}"),
+        false => format!("Validation wavers: {then} → {now}"),
+    };
+    Some((said, trend(run)))
 }
 
 /// The documents recipe: the loss falls and nothing can be asked.
