@@ -58,8 +58,8 @@ pub enum Event {
     Worker(WorkerEvent),
     /// The system wants the program to end.
     Signalled(Goodbye),
-    /// A frame was drawn, and this is how far its text can be scrolled.
-    Drawn(Reach),
+    /// A frame was drawn, and this is how far its text can be scrolled; `None` where the screen is too small.
+    Drawn(Option<Reach>),
 }
 
 /// Something to be done. Carried out by the event loop.
@@ -116,6 +116,8 @@ pub struct Setup {
     pub log: Option<PathBuf>,
     /// The colours to begin with.
     pub look: Look,
+    /// Why the terminal shows no colours, if it shows none.
+    pub colourless: Option<&'static str>,
 }
 
 /// Dark, light or without colours.
@@ -241,7 +243,8 @@ pub struct App {
     pub(crate) claim: usize,
     /// Lines of what is known about it that are scrolled away above.
     pub(crate) claim_scroll: usize,
-    reach: Reach,
+    /// `None` where the screen is too small: what a key does would not be seen.
+    reach: Option<Reach>,
     next_id: u64,
 }
 
@@ -289,7 +292,7 @@ impl App {
             verdicts: Verdicts::default(),
             claim: 0,
             claim_scroll: 0,
-            reach: Reach::default(),
+            reach: Some(Reach::default()),
             next_id: 1,
         }
     }
@@ -304,8 +307,8 @@ impl App {
         match event {
             Event::Pressed(key) => self.press(key),
             Event::Pasted(text) => {
-                if self.dialog.is_none() {
-                    self.editing = true;
+                if self.dialog.is_none() && self.reach.is_some() {
+                    self.edit_question();
                     self.line.insert(&text);
                 }
                 Vec::new()

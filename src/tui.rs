@@ -210,7 +210,7 @@ impl<'a> Lab<'a> {
         }
         let begun = Instant::now();
         let theme = Theme::new(self.app.look(), self.ability);
-        let mut reach = crate::app::Reach::default();
+        let mut reach = None;
         terminal.draw(|frame| reach = ui::draw(&self.app, &theme, frame)).map_err(broken)?;
         self.timings.draw.note(begun.elapsed());
         if let Some(pressed) = self.pressed.take() {

@@ -31,7 +31,7 @@ use unicode_width::UnicodeWidthStr;
 
 pub use theme::{Ability, Depth, Glyphs, Theme};
 
-use crate::app::{App, Pane, Reach, View, sentence};
+use crate::app::{App, Dialog, Pane, Reach, View, sentence};
 use crate::lab::Contender;
 use answer::AnswerPane;
 pub use layout::SMALLEST;
@@ -40,13 +40,14 @@ use loss::{LossChart, Size};
 use perplexity::PerplexityChart;
 use text::{cut, put, span, wrap};
 
-/// Draws the lab. Says how far the text that scrolls at present goes beyond its place.
-pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Reach {
+/// Draws the lab. Says how far the text that scrolls at present goes beyond its place; `None` where the screen is too
+/// small for it.
+pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Option<Reach> {
     let area = frame.area();
     frame.buffer_mut().set_style(area, theme.ground());
     let Some(places) = layout(area) else {
-        too_small(theme, area, frame.buffer_mut());
-        return Reach::default();
+        too_small(app, theme, area, frame.buffer_mut());
+        return None;
     };
     header::Header { app, theme }.render(places.header, frame.buffer_mut());
     status::StatusLine { app, theme }.render(places.status, frame.buffer_mut());
@@ -60,13 +61,19 @@ pub fn draw(app: &App, theme: &Theme, frame: &mut Frame) -> Reach {
         View::Claims => claims::render(app, theme, places.body, frame.buffer_mut()),
         View::Prompt => prompt::render(app, theme, places.body, frame.buffer_mut()),
     };
-    dialog::render(app, theme, area, frame.buffer_mut()).unwrap_or(reach)
+    Some(dialog::render(app, theme, area, frame.buffer_mut()).unwrap_or(reach))
 }
 
-fn too_small(theme: &Theme, area: Rect, buf: &mut Buffer) {
+/// What is told where nothing fits: the way out, and what it asks while a run is on.
+fn too_small(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let (w, h) = SMALLEST;
-    let line = format!("lorascope needs {w}x{h}; this terminal is {}x{}", area.width, area.height);
-    let lines = wrap(&line, area.width as usize);
+    let needs = format!("lorascope needs {w}x{h}; this terminal is {}x{}", area.width, area.height);
+    let text = match app.dialog {
+        Some(Dialog::Quit) => "A run is on. s saves and quits, q quits now, Esc stays.".to_owned(),
+        _ if app.run_is_on() => format!("{needs}\nThe run goes on; q quits."),
+        _ => format!("{needs}\nq quits."),
+    };
+    let lines = wrap(&text, area.width as usize);
     let first = area.height.saturating_sub(lines.len() as u16) / 2;
     for (row, line) in (first..area.height).zip(lines) {
         put(&Line::from(span(line, theme.text())), area, row, buf);

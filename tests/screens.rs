@@ -1,6 +1,7 @@
 //! What the lab looks like, state by state and size by size.
 
 mod scripted;
+mod tight;
 
 use std::time::Duration;
 
@@ -433,6 +434,12 @@ fn one_pane_alone_and_the_prompts() {
 fn too_small() {
     let app = training("qa", 50);
     insta::assert_snapshot!("too_small", text(&screen(&app, (59, 18), BRAILLE)).trim());
+    let mut app = app;
+    app.update(Event::Drawn(None));
+    typed(&mut app, "q");
+    assert!(text(&screen(&app, (59, 3), BRAILLE)).contains("s saves and quits, q quits now, Esc stays"));
+    press(&mut app, &[Key::Esc]);
+    assert!(text(&screen(&ready(), (59, 18), BRAILLE)).contains("\nq quits."));
     assert!(text(&screen(&app, (60, 18), BRAILLE)).contains("loss"));
 }
 

@@ -15,6 +15,9 @@ impl App {
         if key == Key::Ctrl('c') {
             return self.quit(Goodbye::Interrupted);
         }
+        if self.reach.is_none() {
+            return self.press_unseen(key);
+        }
         if self.dialog.is_some() {
             return self.press_in_dialog(key);
         }
@@ -23,6 +26,14 @@ impl App {
                 return self.act(action, key);
             }
             self.edit(key);
+            return Vec::new();
+        }
+        if self.view == View::Facts
+            && let Some(effects) = self.act_on_board(key)
+        {
+            return effects;
+        }
+        if self.view == View::Claims && self.act_on_claims(key) {
             return Vec::new();
         }
         in_lab(key).map(|action| self.act(action, key)).unwrap_or_default()
@@ -50,17 +61,10 @@ impl App {
     }
 
     fn act(&mut self, action: Action, key: Key) -> Vec<Effect> {
-        if self.view == View::Facts
-            && let Some(effects) = self.act_on_board(key)
-        {
-            return effects;
-        }
-        if self.view == View::Claims && self.act_on_claims(key) {
-            return Vec::new();
-        }
         match action {
             Action::ToggleRun => return self.toggle_run(),
             Action::StopAndSave => return self.stop_and_save(),
+            Action::ChooseRecipe if self.preparation.failed.is_some() => return self.prepare_again(),
             Action::ChooseRecipe => self.choose_recipe(),
             Action::ShowData => self.show_data(),
             Action::EditQuestion => self.edit_question(),
@@ -106,8 +110,9 @@ impl App {
                 Stage::Preparing | Stage::Stopping | Stage::Ended(_) => Vec::new(),
             },
             _ if ready => self.start_run(),
+            _ if self.preparation.failed.is_some() => self.prepare_again(),
             _ => {
-                self.wants_run = !self.wants_run && self.preparation.failed.is_none();
+                self.wants_run = !self.wants_run;
                 Vec::new()
             }
         }
@@ -115,11 +120,15 @@ impl App {
 
     fn stop_and_save(&mut self) -> Vec<Effect> {
         match &mut self.run {
-            Some(run) if run.is_on() && run.stage != Stage::Stopping => {
+            Some(run) if run.stage == Stage::Stopping => Vec::new(),
+            Some(run) if run.is_on() => {
                 run.stage = Stage::Stopping;
                 vec![Effect::Control(RunControl::StopAndSave)]
             }
-            _ => Vec::new(),
+            _ => {
+                self.say("no run is on that could be stopped");
+                Vec::new()
+            }
         }
     }
 
@@ -139,7 +148,7 @@ impl App {
         }
     }
 
-    fn edit_question(&mut self) {
+    pub(super) fn edit_question(&mut self) {
         self.editing = true;
         if matches!(self.view, View::Prompt | View::Facts | View::Claims) {
             self.view = View::Lab;
@@ -167,7 +176,10 @@ impl App {
     fn ask_suggestion(&mut self, key: Key) -> Vec<Effect> {
         let Key::Char(digit) = key else { return Vec::new() };
         let index = digit.to_digit(10).unwrap_or(1).saturating_sub(1) as usize;
-        let Some(question) = self.suggestions().get(index).cloned() else { return Vec::new() };
+        let Some(question) = self.suggestions().get(index).cloned() else {
+            self.say("no such suggestion: i asks a question of your own");
+            return Vec::new();
+        };
         self.line.remember(&question);
         self.focus = Pane::Left;
         self.ask(question)
@@ -313,6 +325,9 @@ impl App {
     }
 
     fn switch_theme(&mut self) {
+        if let Some(why) = self.setup.colourless {
+            return self.say(format!("no colours: {why}"));
+        }
         let (look, name) = match self.look {
             Look::Dark => (Look::Light, "light"),
             Look::Light => (Look::Mono, "no colours"),
@@ -324,7 +339,8 @@ impl App {
 
     /// Scrolls what has the focus, never beyond what the last frame could show.
     pub(super) fn scroll(&mut self, key: Key) {
-        let (reach, page) = (self.reach.lines, self.reach.page.saturating_sub(1).max(1));
+        let reach = self.reach.unwrap_or_default();
+        let (reach, page) = (reach.lines, reach.page.saturating_sub(1).max(1));
         let scroll = if self.dialog.is_some() {
             &mut self.dialog_scroll
         } else {

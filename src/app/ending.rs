@@ -20,6 +20,13 @@ impl App {
         self.asked.iter_mut().for_each(Asked::outlive_run);
     }
 
+    /// Gets models, corpus and index ready once more, from the beginning.
+    pub(super) fn prepare_again(&mut self) -> Vec<Effect> {
+        self.dialog = None;
+        self.preparation = Preparation::default();
+        vec![Effect::Prepare]
+    }
+
     pub(super) fn press_in_dialog(&mut self, key: Key) -> Vec<Effect> {
         let Some(dialog) = self.dialog.clone() else { return Vec::new() };
         match (dialog, key) {
@@ -32,9 +39,7 @@ impl App {
             }
             (Dialog::Recipe { selected }, key) => self.press_in_recipes(selected, key),
             (Dialog::Error(trouble), Key::Char('r') | Key::Enter) if trouble.retry => {
-                self.dialog = None;
-                self.preparation = Preparation::default();
-                return vec![Effect::Prepare];
+                return self.prepare_again();
             }
             (Dialog::Error(trouble), Key::Char('q')) if trouble.retry => return self.quit(Goodbye::Quit),
             (_, Key::Up | Key::Down | Key::PageUp | Key::PageDown) => self.scroll(key),
@@ -44,6 +49,19 @@ impl App {
             _ => {}
         }
         Vec::new()
+    }
+
+    /// On a screen that is too small only the way out is open.
+    pub(super) fn press_unseen(&mut self, key: Key) -> Vec<Effect> {
+        match (&self.dialog, key) {
+            (Some(Dialog::Quit), _) => self.press_in_dialog(key),
+            (_, Key::Char('q')) if self.run_is_on() => {
+                self.open(Dialog::Quit);
+                Vec::new()
+            }
+            (_, Key::Char('q')) => self.quit(Goodbye::Quit),
+            _ => Vec::new(),
+        }
     }
 
     fn press_in_recipes(&mut self, selected: usize, key: Key) {

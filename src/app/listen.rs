@@ -65,7 +65,9 @@ impl App {
 
     fn way_out_of_a_run(&self) -> String {
         let Some((run, folder)) = self.run.as_ref().and_then(|run| Some((run, run.folder.as_ref()?))) else {
-            return "Nothing was trained yet, so nothing is lost. Space tries again.".to_owned();
+            return "Nothing was trained yet, so nothing is lost. Once this is closed, r chooses another recipe, \
+                    and Space tries again."
+                .to_owned();
         };
         let folder = folder.display();
         match run.saved {

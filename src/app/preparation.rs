@@ -80,6 +80,7 @@ impl Preparation {
             IndexEvent::Ready { corpus, n_documents, n_chunks, n_facts, suggestions } => {
                 self.loading = None;
                 self.become_current();
+                self.failed = None;
                 self.stock = Some(Stock { corpus, n_documents, n_chunks, n_facts, suggestions });
             }
             IndexEvent::Current => self.become_current(),

@@ -108,6 +108,14 @@ impl Run {
         !matches!(self.stage, Stage::Ended(_))
     }
 
+    /// Why it failed, if it did.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Ended(RunOutcome::Failed(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+
     /// Updates made.
     pub(crate) fn step(&self) -> usize {
         self.last.as_ref().map_or(self.first_step, |report| report.step)

@@ -18,6 +18,7 @@ fn app() -> App {
         recipes: vec![order("qa"), order("documents")],
         log: None,
         look: Look::Dark,
+        colourless: None,
     })
 }
 
@@ -56,6 +57,8 @@ fn keys(app: &mut App, script: &str) -> Vec<Effect> {
             "Right" => Key::Right,
             "PgDn" => Key::PageDown,
             "PgUp" => Key::PageUp,
+            "Home" => Key::Home,
+            "End" => Key::End,
             "C-c" => Key::Ctrl('c'),
             "C-w" => Key::Ctrl('w'),
             "C-u" => Key::Ctrl('u'),
@@ -133,11 +136,15 @@ fn claims_are_looked_at_anew_each_time_and_chosen_with_the_arrows() {
     app.update(Event::Worker(WorkerEvent::ClaimsJudged(Ok(crate::lab::claims::judged(&[])))));
     keys(&mut app, "<Down><Down><Up>");
     assert_eq!((app.view, app.claim), (View::Claims, 1));
-    app.update(Event::Drawn(Reach { lines: 3, page: 10 }));
+    app.update(Event::Drawn(Some(Reach { lines: 3, page: 10 })));
     keys(&mut app, "<PgDn>");
     assert_eq!((app.claim, app.claim_scroll), (1, 3));
     keys(&mut app, "<Down>");
     assert_eq!((app.claim, app.claim_scroll), (2, 0));
+    keys(&mut app, "<End>");
+    assert_eq!(app.claim, crate::lab::claims::Claim::ALL.len() - 1);
+    keys(&mut app, "<Home>");
+    assert_eq!(app.claim, 0);
     assert!(keys(&mut app, "a").is_empty());
     assert_eq!(app.view, View::Lab);
     assert!(matches!(keys(&mut app, "a")[..], [Effect::JudgeClaims]));
@@ -149,7 +156,7 @@ fn claims_are_looked_at_anew_each_time_and_chosen_with_the_arrows() {
 fn scrolling_never_goes_beyond_the_text() {
     let mut app = ready();
     keys(&mut app, "iWho?<Enter>");
-    app.update(Event::Drawn(Reach { lines: 7, page: 5 }));
+    app.update(Event::Drawn(Some(Reach { lines: 7, page: 5 })));
     keys(&mut app, "<PgDn><PgDn><PgDn>");
     assert_eq!(app.asked[0].sides[0].scroll, 7);
     keys(&mut app, "<Up><PgUp>");
@@ -180,6 +187,48 @@ fn notices_go_with_time() {
     assert!(app.look() == Look::Light && app.notice.is_some() && app.is_live());
     app.update(Event::Ticked(Duration::from_secs(5)));
     assert!(app.notice.is_none() && !app.is_live());
+}
+
+#[test]
+fn where_there_are_no_colours_none_are_promised() {
+    let mut app = ready();
+    app.setup.colourless = Some("NO_COLOR is set");
+    keys(&mut app, "t");
+    assert_eq!(app.look(), Look::Dark);
+    assert_eq!(app.notice.as_ref().unwrap().0, "no colours: NO_COLOR is set");
+}
+
+#[test]
+fn keys_that_cannot_do_anything_say_so() {
+    for key in ["s", "9", "3"] {
+        let mut app = ready();
+        assert_eq!(said(&keys(&mut app, key)), [""; 0]);
+        assert_eq!(app.notice.is_some(), key != "9", "{key}");
+    }
+    let mut app = ready();
+    keys(&mut app, "1");
+    assert!(app.notice.is_none() && app.asked.len() == 1);
+    keys(&mut app, "1");
+    assert!(app.notice.is_some() && app.asked.len() == 1);
+}
+
+#[test]
+fn what_nobody_sees_no_key_does() {
+    let mut app = training();
+    app.update(Event::Drawn(None));
+    assert_eq!(said(&keys(&mut app, " siWho?<Enter>r?")), [""; 0]);
+    app.update(Event::Pasted("Who?".into()));
+    assert_eq!((stage(&app), app.dialog.is_some(), app.editing), (&Stage::Training, false, false));
+    assert_eq!(said(&keys(&mut app, "q<Esc>")), [""; 0]);
+    assert!(app.run_is_on() && app.dialog.is_none());
+    assert_eq!(said(&keys(&mut app, "qs")), ["StopAndSave"], "its question is told there too");
+    app.update(Event::Drawn(Some(Reach::default())));
+    keys(&mut app, "i");
+    assert!(app.editing);
+    let mut app = ready();
+    app.update(Event::Drawn(None));
+    assert_eq!(said(&keys(&mut app, " q")), ["Quit"]);
+    assert_eq!(said(&keys(&mut app, "<C-c>")), ["Interrupted"]);
 }
 
 #[test]

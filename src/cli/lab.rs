@@ -22,6 +22,7 @@ use crate::hub::Store;
 use crate::paths::Paths;
 use crate::train::{Recipe, TrainConfig};
 use crate::tui;
+use crate::ui::{Ability, Depth};
 use crate::worker::{Crew, Site, TrainOrder};
 
 /// Reports that may wait to be taken in.
@@ -96,6 +97,7 @@ fn setup(site: &Site, settings: &Settings, log: Option<PathBuf>) -> anyhow::Resu
         recipes: recipes.into_iter().map(order).collect::<Result<_, _>>()?,
         log,
         look: look(settings),
+        colourless: colourless(|name| std::env::var(name).ok()),
     })
 }
 
@@ -116,7 +118,17 @@ fn look(settings: &Settings) -> Look {
         Some(ThemeName::Dark) => Look::Dark,
         Some(ThemeName::Light) => Look::Light,
         Some(ThemeName::Mono) => Look::Mono,
-        None => crate::ui::Ability::from_env(|name| std::env::var(name).ok()).1,
+        None => Ability::from_env(|name| std::env::var(name).ok()).1,
+    }
+}
+
+/// Why the terminal shows no colours, if it shows none.
+fn colourless(var: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let asked = var("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match Ability::from_env(var).0.depth {
+        Depth::None if asked => Some("NO_COLOR is set"),
+        Depth::None => Some("this terminal has none"),
+        Depth::True | Depth::Indexed | Depth::Named => None,
     }
 }
 

@@ -98,7 +98,10 @@ pub fn prepare(
     let examples = examples(corpus, config)?;
     if examples.train.is_empty() {
         let (what, remedy) = match config.recipe {
-            Recipe::Qa => ("no fact with a `trained` wording", "add facts.jsonl or use --recipe documents"),
+            Recipe::Qa => (
+                "no fact with a `trained` wording",
+                "add facts.jsonl, or choose the recipe documents, which needs none",
+            ),
             _ => ("no text", "add .md or .txt files"),
         };
         return Err(Error::refused(format!("{} has {what} to train on", corpus.root.display()), remedy));

@@ -53,6 +53,7 @@ fn app() -> App {
         corpus: "c".into(),
         recipes: vec![order],
         log: None,
+        colourless: None,
         look: Look::Mono,
     })
 }

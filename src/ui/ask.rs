@@ -30,8 +30,12 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame) {
     let room = (inner.width as usize).saturating_sub(many.width() + 1);
     let line = match (&app.wants_answer, app.question()) {
         (Some(question), _) => {
-            let note = "  (asked as soon as all is ready)";
-            let question = cut(question, room.saturating_sub(note.len()));
+            let note = match &app.preparation.failed {
+                Some(cause) => format!("  (waits; Space tries again: {cause})"),
+                None => "  (asked as soon as all is ready)".to_owned(),
+            };
+            let note = cut(&note, room.saturating_sub(question.width()).max(room / 2));
+            let question = cut(question, room.saturating_sub(note.width()));
             Line::from(vec![span(question, theme.text()), span(note, theme.quiet())])
         }
         (None, Some(asked)) => Line::from(span(cut(&asked.question, room), theme.text())),
@@ -48,9 +52,12 @@ fn edited(app: &App, theme: &Theme, inner: Rect, frame: &mut Frame) {
     let width = inner.width as usize;
     // Keeps the cursor on the screen, and a little of what follows it.
     let ahead = after.width().min(width / 4);
-    let before = tail(before, width.saturating_sub(ahead + 1));
-    let at = before.width();
+    let room = width.saturating_sub(ahead + 1);
+    let fits = before.width() <= room;
+    let (sign, before) = if fits { ("", before) } else { ("…", tail(before, room.saturating_sub(1))) };
+    let at = sign.width() + before.width();
     let line = Line::from(vec![
+        span(sign, theme.quiet()),
         span(before, theme.strong()),
         span(cut(after, width - at.min(width)), theme.strong()),
     ]);

@@ -6,12 +6,15 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
 
-use super::text::{bar, cut, put, put_right, span};
+use super::text::{bar, cut, fitting, put, put_right, span};
 use super::theme::Theme;
-use crate::app::words::{clock, rate, short, thousands, weights};
+use crate::app::words::{clock, count, rate, short, thousands, weights};
 use crate::app::{App, Fetch, Run, Stage};
 use crate::lab::Contender;
 use crate::train::RunOutcome;
+
+/// Cells between what stands on the left and what stands on the right.
+const GAP: usize = 2;
 
 /// One line, or two where there is room.
 pub(super) struct Header<'a> {
@@ -32,6 +35,9 @@ pub(super) fn state(app: &App, theme: &Theme) -> (&'static str, &'static str, St
             Stage::Pausing => ("◑", "pausing", on),
             Stage::Paused => ("◑", "paused", theme.strong()),
             Stage::Stopping => ("◌", "saving", on),
+            Stage::Ended(RunOutcome::Completed) if run.step() < run.n_steps => {
+                ("■", "stopped", theme.strong())
+            }
             Stage::Ended(RunOutcome::Completed) => ("■", "finished", theme.strong()),
             Stage::Ended(RunOutcome::Cancelled) => ("■", "stopped", theme.strong()),
             Stage::Ended(RunOutcome::Failed(_)) => ("✗", "failed", theme.general()),
@@ -49,44 +55,55 @@ pub(super) fn state(app: &App, theme: &Theme) -> (&'static str, &'static str, St
 
 impl Widget for Header<'_> {
     fn render(self, area: Rect, buf: &mut Buffer) {
-        if area.height >= 2 {
-            put(&self.identity(area.width as usize), area, 0, buf);
-            put_right(&self.stock(area.width as usize), area, 0, buf);
+        let width = area.width as usize;
+        let (left, right) = if area.height >= 2 {
             self.progress(area, buf);
+            (self.identity(width), fitting(&self.stock(width), width / 2))
         } else {
-            put(&self.short_identity(area.width as usize), area, 0, buf);
-            put_right(&self.short_progress(area.width as usize), area, 0, buf);
-        }
+            (self.short_identity(width), self.short_progress(width))
+        };
+        // What is on the right changes; what is on the left gives way.
+        put(&fitting(&left, width.saturating_sub(right.width() + GAP)), area, 0, buf);
+        put_right(&right, area, 0, buf);
     }
 }
 
 impl Header<'_> {
-    fn identity(&self, width: usize) -> Line<'static> {
+    /// What runs here, the longest first.
+    fn identity(&self, width: usize) -> Vec<Line<'static>> {
         let theme = self.theme;
-        let model = match &self.app.preparation.model {
-            Some((name, n)) => format!("{name} ({})", weights(*n)),
-            None => self.app.setup.model.clone(),
+        let (name, size) = match &self.app.preparation.model {
+            Some((name, n)) => (name, format!(" ({})", weights(*n))),
+            None => (&self.app.setup.model, String::new()),
         };
-        let mut spans =
-            vec![span(" lorascope   ", theme.strong()), span(cut(&model, width / 3), theme.text())];
-        if let Some(order) = self.app.order() {
-            spans.push(span(format!("   {}", order.recipe), theme.train()));
-            let (rank, alpha, lr) = (order.rank, order.alpha, rate(order.lr));
-            spans.push(span(format!("  r{rank} α{alpha}  lr {lr}"), theme.quiet()));
-        }
-        Line::from(spans)
+        let (long, brief) = (cut(&format!("{name}{size}"), width / 3), cut(name, width / 3));
+        let named =
+            |model: &str| vec![span(" lorascope   ", theme.strong()), span(model.to_owned(), theme.text())];
+        let Some(order) = self.app.order() else { return vec![Line::from(named(&long))] };
+        let recipe = span(format!("   {}", order.recipe), theme.train());
+        let adapter = span(format!("  r{} α{}", order.rank, order.alpha), theme.quiet());
+        let lr = span(format!("  lr {}", rate(order.lr)), theme.quiet());
+        let lengths = [
+            (&long, vec![recipe.clone(), adapter.clone(), lr]),
+            (&long, vec![recipe.clone(), adapter.clone()]),
+            (&brief, vec![recipe.clone(), adapter]),
+            (&brief, vec![recipe]),
+        ];
+        lengths.into_iter().map(|(model, more)| Line::from([named(model), more].concat())).collect()
     }
 
-    fn stock(&self, width: usize) -> Line<'static> {
-        let theme = self.theme;
-        let text = match &self.app.preparation.stock {
+    /// What is asked about, the longest first.
+    fn stock(&self, width: usize) -> Vec<Line<'static>> {
+        let texts = match &self.app.preparation.stock {
             Some(stock) => {
                 let name = cut(&stock.corpus, width / 6);
-                format!("{name}: {} documents, {} facts ", stock.n_documents, stock.n_facts)
+                let facts = count(stock.n_facts, "fact");
+                let n = format!("{}, {facts} ", count(stock.n_documents, "document"));
+                vec![format!("{name}: {n}"), n]
             }
-            None => format!("{} ", cut(&self.app.setup.corpus, width / 5)),
+            None => vec![format!("{} ", cut(&self.app.setup.corpus, width / 5))],
         };
-        Line::from(span(text, theme.quiet()))
+        texts.into_iter().map(|text| Line::from(span(text, self.theme.quiet()))).collect()
     }
 
     /// The second line: state, bar, and the numbers of the run, each in a place of its own.
@@ -96,7 +113,7 @@ impl Header<'_> {
         let state = Line::from(vec![span(format!(" {sign} {word:<11}"), style)]);
         put(&state, area, 1, buf);
         let Some(run) = self.app.run.as_ref().filter(|run| run.n_steps > 0) else { return };
-        let numbers = self.numbers(run, area.width);
+        let numbers = self.numbers(run, (area.width, state.width()));
         let taken = (numbers.width() + state.width()) as u16;
         put_right(&numbers, area, 1, buf);
         let room = area.width.saturating_sub(taken + 3).min(40);
@@ -108,34 +125,47 @@ impl Header<'_> {
         }
     }
 
-    fn numbers(&self, run: &Run, width: u16) -> Line<'static> {
+    /// The numbers of the run; what is worth least goes where there is no room beside the state.
+    fn numbers(&self, run: &Run, (width, taken): (u16, usize)) -> Line<'static> {
         let last = run.last.as_ref();
-        let mut spans = self.step(run);
         let gap = if width >= 150 { "    " } else { "  " };
-        let epoch = last.map_or(0.0, |report| report.epoch);
-        self.push(&mut spans, (gap, "epoch "), format!("{epoch:>4.1}"), "");
-        let speed = last.map_or(0.0, |report| report.tokens_per_s).max(0.0);
-        self.push(&mut spans, (gap, ""), format!("{:>6}", thousands(speed as u64)), " tok/s");
-        let lr = last.map_or(run.order.lr, |report| report.lr);
-        self.push(&mut spans, (gap, "lr "), format!("{:<6}", rate(lr)), "");
-        let norm = last.map_or("–".to_owned(), |report| short(report.grad_norm));
-        self.push(&mut spans, (gap, "‖g‖ "), format!("{norm:<5}"), "");
-        self.push(&mut spans, (gap, ""), format!("{:>5}", clock(run.elapsed_s())), " elapsed");
-        self.push(&mut spans, (gap, ""), format!("{:>5}", left(run)), " left ");
-        Line::from(spans)
+        let epoch = format!("{:>4.1}", last.map_or(0.0, |report| report.epoch));
+        let mut parts = vec![(9, self.step(run)), (3, self.part((gap, "epoch "), epoch, ""))];
+        if run.is_on() {
+            let speed = last.filter(|_| !matches!(run.stage, Stage::Paused | Stage::Stopping));
+            let speed =
+                speed.map_or("–".to_owned(), |report| thousands(report.tokens_per_s.max(0.0) as u64));
+            let lr = last.map_or(run.order.lr, |report| report.lr);
+            let norm = last.map_or("–".to_owned(), |report| short(report.grad_norm));
+            let elapsed = format!("{:>5}", clock(run.elapsed_s()));
+            parts.extend([
+                (4, self.part((gap, ""), format!("{speed:>6}"), " tok/s")),
+                (2, self.part((gap, "lr "), format!("{:<6}", rate(lr)), "")),
+                (1, self.part((gap, "‖g‖ "), format!("{norm:<5}"), "")),
+                (5, self.part((gap, ""), elapsed, " elapsed")),
+                (6, self.part((gap, ""), format!("{:>5}", left(run)), " left ")),
+            ]);
+        } else {
+            parts.push((6, self.part((gap, "in "), clock(run.elapsed_s()), " ")));
+        }
+        let room = (width as usize).saturating_sub(taken + 1);
+        let wide = |parts: &[(u8, Vec<Span>)]| -> usize {
+            parts.iter().flat_map(|(_, spans)| spans).map(Span::width).sum()
+        };
+        while parts.len() > 1 && wide(&parts) > room {
+            let least = parts.iter().map(|(worth, _)| *worth).min();
+            parts.retain(|(worth, _)| Some(*worth) != least);
+        }
+        Line::from(parts.into_iter().flat_map(|(_, spans)| spans).collect::<Vec<_>>())
     }
 
-    fn push(
-        &self,
-        spans: &mut Vec<Span<'static>>,
-        (gap, name): (&str, &str),
-        value: String,
-        unit: &'static str,
-    ) {
+    fn part(&self, (gap, name): (&str, &str), value: String, unit: &'static str) -> Vec<Span<'static>> {
         let theme = self.theme;
-        spans.push(span(format!("{gap}{name}"), theme.quiet()));
-        spans.push(span(value, theme.text()));
-        spans.push(span(unit, theme.quiet()));
+        vec![
+            span(format!("{gap}{name}"), theme.quiet()),
+            span(value, theme.text()),
+            span(unit, theme.quiet()),
+        ]
     }
 
     fn step(&self, run: &Run) -> Vec<Span<'static>> {
@@ -148,17 +178,19 @@ impl Header<'_> {
         ]
     }
 
-    fn short_identity(&self, width: usize) -> Line<'static> {
+    /// What runs here in few words, the longest first.
+    fn short_identity(&self, width: usize) -> Vec<Line<'static>> {
         let theme = self.theme;
         let model = self.app.preparation.model.as_ref().map_or(&self.app.setup.model, |(name, _)| name);
         let model = cut(model.trim_end_matches("-instruct"), width / 4);
-        let mut spans = vec![span(" lorascope  ", theme.strong()), span(model, theme.text())];
-        if let Some(order) = self.app.order() {
-            let recipe =
-                if width >= 76 { format!("  {} r{}", order.recipe, order.rank) } else { String::new() };
-            spans.push(span(recipe, theme.train()));
-        }
-        Line::from(spans)
+        let named = vec![span(" lorascope  ", theme.strong()), span(model, theme.text())];
+        let order = self.app.order().filter(|_| width >= 76);
+        let recipes = order.map_or(Vec::new(), |order| {
+            vec![format!("  {} r{}", order.recipe, order.rank), format!("  {}", order.recipe)]
+        });
+        let with =
+            |recipe: &String| Line::from([named.clone(), vec![span(recipe.clone(), theme.train())]].concat());
+        recipes.iter().map(with).chain([Line::from(named.clone())]).collect()
     }
 
     fn short_progress(&self, width: usize) -> Line<'static> {
@@ -169,18 +201,21 @@ impl Header<'_> {
             spans.push(span(format!("{word} "), style));
             return Line::from(spans);
         };
-        if !run.is_on() || run.waits || run.measuring.is_some() || run.stage != Stage::Training {
+        let trains = run.stage == Stage::Training && !run.waits && run.measuring.is_none();
+        if !trains {
             spans.push(span(format!("{word}  "), style));
         }
         spans.extend(self.step(run));
-        if run.is_on() && width >= 76 && !run.waits && run.measuring.is_none() {
-            let speed = run.last.as_ref().map_or(0.0, |report| report.tokens_per_s).max(0.0);
-            spans.push(span(format!("  {:>6} tok/s", thousands(speed as u64)), theme.text()));
+        let speed = run.last.as_ref().filter(|_| trains && width >= 76);
+        if let Some(speed) = speed.map(|report| thousands(report.tokens_per_s.max(0.0) as u64)) {
+            spans.push(span(format!("  {speed:>6} tok/s"), theme.text()));
         }
-        if run.is_on() {
-            spans.push(span(format!("  {:>5} left ", left(run)), theme.text()));
-        } else {
+        if !run.is_on() {
             spans.push(span(format!("  in {} ", clock(run.elapsed_s())), theme.text()));
+        } else if run.stage == Stage::Stopping {
+            spans.push(span(" ", theme.text()));
+        } else {
+            spans.push(span(format!("  {:>5} left ", left(run)), theme.text()));
         }
         Line::from(spans)
     }

@@ -8,7 +8,7 @@ use ratatui::widgets::Widget;
 use super::axis::Axis;
 use super::chart::{Chart, Percent, label_room};
 use super::raster::{Raster, Stroke};
-use super::text::{put, rule, span};
+use super::text::{cut, put, rule_with, span};
 use super::theme::Theme;
 use crate::app::words::short;
 use crate::app::{App, Pane, Run};
@@ -41,6 +41,7 @@ impl Widget for LossChart<'_> {
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
         match &self.app.run {
             Some(run) if !run.loss.is_empty() || !run.valid.is_empty() => {
+                let area = self.failure(run, area, buf);
                 if self.size == Size::Zoomed && area.height >= 20 {
                     let upper = Rect { height: area.height * 3 / 5, ..area };
                     let lower =
@@ -63,20 +64,35 @@ impl LossChart<'_> {
         let title = super::pane_title("loss", theme.train(), focused);
         let run = self.app.run.as_ref();
         let value = |value: Option<f64>| value.map_or("–".to_owned(), short);
-        let mut spans = vec![
-            span(" ━ train ", theme.train()),
-            span(format!("{:<5}", value(run.and_then(|run| run.smooth.last()))), theme.train()),
-            span("  ● valid ", theme.valid()),
-            span(format!("{:<5}", value(run.and_then(|run| run.valid.last()))), theme.valid()),
-        ];
+        let train = format!("{:<5}", value(run.and_then(|run| run.smooth.last())));
+        let valid = format!("{:<5}", value(run.and_then(|run| run.valid.last())));
+        let both = |names: [&'static str; 2]| {
+            let of = |name, value: &String, style| [span(name, style), span(value.clone(), style)];
+            [of(names[0], &train, theme.train()), of(names[1], &valid, theme.valid())].concat()
+        };
+        let long = both([" ━ train ", "  ● valid "]);
+        let mut lengths = Vec::new();
         if self.size == Size::Alone {
-            let before = run.and_then(|run| run.general.first());
-            spans.push(span("  ▼ general ppl ", theme.general()));
-            spans
-                .push(span(format!("{:<5}", value(run.and_then(|run| run.general.last()))), theme.general()));
-            spans.push(span(format!("({} before) ", value(before)), theme.quiet()));
+            let general = format!("{:<5}", value(run.and_then(|run| run.general.last())));
+            let before = format!("({} before) ", value(run.and_then(|run| run.general.first())));
+            let with = |name, before: String| {
+                let general = [span(name, theme.general()), span(general.clone(), theme.general())];
+                Line::from([&long[..], &general, &[span(before, theme.quiet())]].concat())
+            };
+            lengths.push(with("  ▼ general ppl ", before));
+            lengths.extend(["  ▼ general ppl ", "  ▼ general "].map(|name| with(name, String::new())));
         }
-        rule(&title, &Line::from(spans), (area, theme.rule(focused)), buf);
+        lengths.push(Line::from(long));
+        lengths.extend([[" ━ train ", " ● valid "], [" ━ ", " ● "]].map(|names| Line::from(both(names))));
+        rule_with(&title, &lengths, (area, theme.rule(focused)), buf);
+    }
+
+    /// Says above the curves why the run failed, if it did; what is left for them.
+    fn failure(&self, run: &Run, area: Rect, buf: &mut Buffer) -> Rect {
+        let Some(cause) = run.failure() else { return area };
+        let cause = cut(&format!("✗ {cause}"), (area.width as usize).saturating_sub(4));
+        put(&Line::from(span(cause, self.theme.general())), Rect { x: area.x + 2, ..area }, 0, buf);
+        Rect { y: area.y + 1, height: area.height - 1, ..area }
     }
 
     fn whole(&self, run: &Run, area: Rect, buf: &mut Buffer) {

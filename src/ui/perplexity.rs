@@ -8,7 +8,7 @@ use ratatui::widgets::Widget;
 use super::axis::Axis;
 use super::chart::{Chart, Percent, label_room, name_level};
 use super::raster::{Raster, Stroke};
-use super::text::{put, rule, span, wrap};
+use super::text::{put, rule_with, span, wrap};
 use super::theme::Theme;
 use crate::app::words::short;
 use crate::app::{App, Pane, Run};
@@ -47,13 +47,23 @@ impl PerplexityChart<'_> {
         let title = super::pane_title("perplexity", theme.general(), focused);
         let run = self.app.run.as_ref();
         let value = |value: Option<f64>| value.map_or("–".to_owned(), short);
-        let spans = vec![
-            span(" ● corpus ", theme.valid()),
-            span(format!("{:<5}", value(run.and_then(|run| run.corpus.last()))), theme.valid()),
-            span("  ▼ general ", theme.general()),
-            span(format!("{:<5}", value(run.and_then(|run| run.general.last()))), theme.general()),
+        let corpus = format!("{:<5}", value(run.and_then(|run| run.corpus.last())));
+        let general = format!("{:<5}", value(run.and_then(|run| run.general.last())));
+        let names = [
+            [" ● corpus ", "  ▼ general "],
+            [" ● corpus ", " ▼ general "],
+            [" corpus ", " general "],
+            [" ● ", " ▼ "],
         ];
-        rule(&title, &Line::from(spans), (area, theme.rule(focused)), buf);
+        let lengths = names.map(|[of_corpus, of_general]| {
+            Line::from(vec![
+                span(of_corpus, theme.valid()),
+                span(corpus.clone(), theme.valid()),
+                span(of_general, theme.general()),
+                span(general.clone(), theme.general()),
+            ])
+        });
+        rule_with(&title, &lengths, (area, theme.rule(focused)), buf);
     }
 
     fn curves(&self, run: &Run, area: Rect, buf: &mut Buffer) {

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::answer::scrolled;
-use super::text::{rule, span, wrap_exactly};
+use super::text::{fitting, rule, span, wrap_exactly};
 use super::theme::{Theme, marker, spoken};
 use crate::app::{App, Pane, Reach};
 
@@ -20,8 +20,11 @@ pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> 
         let width = if i == 0 { half } else { area.width - half };
         let focused = app.focus == if i == 0 { Pane::Left } else { Pane::Right };
         let style = theme.contender(side.contender);
-        let name = format!("{} the prompt of {}", marker(side.contender), spoken(side.contender));
-        let title = super::pane_title(&name, style, focused);
+        let title = |words: &str| {
+            let name = format!("{} {words} {}", marker(side.contender), spoken(side.contender));
+            super::pane_title(&name, style, focused)
+        };
+        let title = fitting(&["the prompt of", "prompt of"].map(title), (width as usize).saturating_sub(5));
         let tokens = side.answer.as_ref().map_or(String::new(), |a| format!(" {} tok ", a.n_prompt_tokens));
         let place = Rect { x, y: area.y, width: width.saturating_sub(u16::from(i == 0)), height: 1 };
         rule(&title, &Line::from(span(tokens, theme.quiet())), (place, theme.rule(focused)), buf);

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use unicode_width::UnicodeWidthStr;
 
-use super::text::{bar, cut, put, span, wrap};
+use super::text::{bar, cut, put, put_right, span, wrap};
 use super::theme::Theme;
 use crate::app::words::{megabytes, wait, weights};
 use crate::app::{App, Fetch};
@@ -18,15 +18,22 @@ pub(super) fn render(app: &App, theme: &Theme, (side, area): (usize, Rect), buf:
         (0, true) => suggestions(app, theme, area.width as usize),
         _ => to_come(app, theme, area.width as usize),
     };
-    for (row, line) in (u16::from(area.height > 7)..).zip(&lines) {
+    let first = u16::from(area.height > 7);
+    for (row, line) in (first..).zip(&lines) {
         put(line, area, row, buf);
+    }
+    if lines.len() > (area.height - first.min(area.height)) as usize {
+        put_right(&Line::from(span(" …", theme.quiet())), area, area.height.saturating_sub(1), buf);
     }
 }
 
 fn missing(app: &App, theme: &Theme, width: usize) -> Vec<Line<'static>> {
     let preparation = &app.preparation;
     let mut lines = Vec::new();
-    for (model, fetch) in &preparation.fetches {
+    // What was under way when it failed is not any more.
+    let failed = preparation.failed.is_some();
+    for (model, fetch) in preparation.fetches.iter().filter(|(_, fetch)| !failed || *fetch == Fetch::Fetched)
+    {
         lines.extend(fetched(model, fetch, theme, width));
     }
     let line = |sign: &str, text: String, lit: bool| {
@@ -36,8 +43,15 @@ fn missing(app: &App, theme: &Theme, width: usize) -> Vec<Line<'static>> {
     if let Some((name, n)) = &preparation.model {
         lines.push(line("✓", format!("{name} answers, with {} weights", weights(*n)), true));
     }
-    if let Some(name) = &preparation.loading {
+    if let Some(name) = preparation.loading.as_ref().filter(|_| !failed) {
         lines.push(line("▸", format!("reading {name} …"), true));
+    }
+    if let Some(cause) = &preparation.failed {
+        if !lines.is_empty() {
+            lines.push(Line::default());
+        }
+        lines.extend(wrap(cause, width).into_iter().map(|l| Line::from(span(l, theme.general()))));
+        return lines;
     }
     match preparation.indexing {
         Some((done, total)) => {
@@ -51,10 +65,6 @@ fn missing(app: &App, theme: &Theme, width: usize) -> Vec<Line<'static>> {
             lines.push(line("▸", "looking for the models …".to_owned(), true));
         }
         None => lines.push(line("·", "then the documents are indexed".to_owned(), false)),
-    }
-    if let Some(cause) = &preparation.failed {
-        lines.push(Line::default());
-        lines.extend(wrap(cause, width).into_iter().map(|l| Line::from(span(l, theme.general()))));
     }
     lines
 }

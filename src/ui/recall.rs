@@ -10,7 +10,7 @@ use super::axis::Axis;
 use super::chart::{Chart, Percent, label_room, name_level};
 use super::perplexity::explain;
 use super::raster::{Raster, Stroke};
-use super::text::{bar, put, rule, span};
+use super::text::{bar, put, rule, rule_with, span};
 use super::theme::Theme;
 use crate::app::words::percent;
 use crate::app::{App, Run};
@@ -155,14 +155,23 @@ impl Widget for RecallChart<'_> {
             let series = self.app.run.as_ref().and_then(|run| run.recall.get(&wording));
             series.and_then(super::super::app::Series::last).map_or("–".to_owned(), percent)
         };
-        let spans = vec![
-            span(" ▲ trained ", theme.train()),
-            span(format!("{:>5}", latest(Wording::Trained)), theme.train()),
-            span("  ● unseen ", theme.valid()),
-            span(format!("{:>5} ", latest(Wording::Unseen)), theme.valid()),
+        let (trained, unseen) = (latest(Wording::Trained), latest(Wording::Unseen));
+        let names = [
+            [" ▲ trained ", "  ● unseen ", " "],
+            [" ▲ trained ", " ● unseen ", " "],
+            [" trained ", " unseen ", " "],
+            [" ▲ ", " ● ", " "],
         ];
+        let lengths = names.map(|[of_trained, of_unseen, end]| {
+            Line::from(vec![
+                span(of_trained, theme.train()),
+                span(format!("{trained:>5}"), theme.train()),
+                span(of_unseen, theme.valid()),
+                span(format!("{unseen:>5}{end}"), theme.valid()),
+            ])
+        });
         let title = super::pane_title("recall", theme.valid(), false);
-        rule(&title, &Line::from(spans), (Rect { height: 1, ..area }, theme.rule(false)), buf);
+        rule_with(&title, &lengths, (Rect { height: 1, ..area }, theme.rule(false)), buf);
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
         match &self.app.run {
             Some(run) if !run.recall.is_empty() => self.curves(run, area, buf),

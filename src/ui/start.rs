@@ -17,7 +17,8 @@ use crate::worker::TrainOrder;
 pub(super) fn render(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let inner = Rect { x: area.x + 2, width: area.width.saturating_sub(4), ..area };
     match (&app.run, app.order()) {
-        (Some(run), _) => preparing(run, theme, inner, buf),
+        (Some(run), _) if run.is_on() => preparing(run, theme, inner, buf),
+        (Some(run), _) => over(run, theme, inner, buf),
         (None, Some(order)) => announce(app, order, theme, inner, buf),
         (None, None) => explain("The loss of each step is drawn here.", theme, area, buf),
     }
@@ -48,7 +49,10 @@ pub(super) fn numbers(order: &TrainOrder) -> String {
 
 fn announce(app: &App, order: &TrainOrder, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let ready = app.preparation.is_ready();
-    let first = if app.wants_run {
+    let failed = app.preparation.failed.is_some();
+    let first = if failed {
+        Line::from(vec![span("Space", theme.key()), span(" tries again to get all ready", theme.text())])
+    } else if app.wants_run {
         Line::from(span("The run starts as soon as all is ready. Space: not yet.", theme.strong()))
     } else {
         let when =
@@ -60,10 +64,29 @@ fn announce(app: &App, order: &TrainOrder, theme: &Theme, area: Rect, buf: &mut 
     put(&first, area, row, buf);
     row += 1;
     let width = (area.width as usize).min(76);
+    if failed {
+        return;
+    }
     let more = [describe(&order.recipe).to_owned(), numbers(order), "r chooses another recipe".to_owned()];
     for line in more.iter().flat_map(|text| wrap(text, width)) {
         put(&Line::from(span(line, theme.quiet())), area, row, buf);
         row += 1;
+    }
+}
+
+/// Why there is no loss of a run that is over.
+fn over(run: &Run, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    let (why, style) = match run.failure() {
+        Some(cause) => (cause, theme.general()),
+        None => ("The run was stopped before its first step.", theme.text()),
+    };
+    let width = (area.width as usize).min(90);
+    let mut lines: Vec<_> = wrap(why, width).into_iter().map(|l| Line::from(span(l, style))).collect();
+    let next = [("r", " chooses another recipe, "), ("Space", " tries again")];
+    let next = next.map(|(key, what)| [span(key, theme.key()), span(what, theme.quiet())]);
+    lines.push(Line::from(next.concat()));
+    for (row, line) in (u16::from(area.height > 5)..).zip(&lines) {
+        put(line, area, row, buf);
     }
 }
 
@@ -79,8 +102,10 @@ fn preparing(run: &Run, theme: &Theme, area: Rect, buf: &mut Buffer) {
             u64::MAX => String::new(),
             bytes => format!(" of {} free", gigabytes(bytes)),
         };
-        let (needed, time) = (gigabytes(estimate.peak_bytes), clock(estimate.total_s));
-        let memory = format!("Needs {needed}{free} memory and about {time}.");
+        // Before the first steps are timed nobody knows how long it takes.
+        let known = Some(estimate.total_s).filter(|total| total.is_finite());
+        let time = known.map(|total| format!(" and about {}", clock(total))).unwrap_or_default();
+        let memory = format!("Needs {}{free} memory{time}.", gigabytes(estimate.peak_bytes));
         lines.push(Line::from(span(memory, theme.text())));
     }
     if run.check.is_some() {

@@ -4,8 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
+use unicode_width::UnicodeWidthStr;
 
-use super::text::{put, put_right, span};
+use super::text::{cut, put, put_right, span};
 use super::theme::Theme;
 use crate::app::words::{clock, count};
 use crate::app::{App, Dialog, Stage, View};
@@ -19,16 +20,13 @@ pub(super) struct StatusLine<'a> {
 impl Widget for StatusLine<'_> {
     fn render(self, area: Rect, buf: &mut Buffer) {
         let theme = self.theme;
-        let remark = remark(self.app);
-        let taken = if remark.is_empty() { 0 } else { remark.chars().count() + 2 };
-        let room = (area.width as usize).saturating_sub(taken + 1);
-        let (mut spans, mut used) = (vec![span(" ", theme.quiet())], 0);
-        for (key, what) in keys(self.app) {
-            let wide = key.chars().count() + what.chars().count() + 4;
-            if used + wide > room && used > 0 {
-                break;
-            }
-            used += wide;
+        let (keys, width) = (keys(self.app), area.width as usize);
+        let always = always(&keys).map_or(0, wide);
+        let remark = cut(&remark(self.app), width.saturating_sub(always + 2));
+        let taken = if remark.is_empty() { 0 } else { remark.width() + 1 };
+        let mut spans = vec![span(" ", theme.quiet())];
+        // One blank of the last gap is enough.
+        for (key, what) in fitting(keys, (width + 2).saturating_sub(taken + 1)) {
             spans.push(span(key, theme.key()));
             spans.push(span(format!(" {what}   "), theme.quiet()));
         }
@@ -37,8 +35,37 @@ impl Widget for StatusLine<'_> {
     }
 }
 
+/// A key and what it does.
+type Entry = (&'static str, &'static str);
+
+/// Cells of a key, with the gap behind it.
+fn wide((key, what): &Entry) -> usize {
+    key.width() + 1 + what.width() + 3
+}
+
+/// The key that leads to all others, or out: it is always on the screen.
+fn always(keys: &[Entry]) -> Option<&Entry> {
+    keys.iter().find(|(key, _)| *key == "?").or(keys.iter().find(|(key, _)| *key == "Esc"))
+}
+
+/// As many of the keys as fit, the first ones first.
+fn fitting(keys: Vec<Entry>, room: usize) -> Vec<Entry> {
+    let always = always(&keys).copied();
+    let mut left = room.saturating_sub(always.as_ref().map_or(0, wide));
+    let mut full = false;
+    let fits = |entry: &Entry| {
+        if Some(*entry) == always {
+            return true;
+        }
+        full |= wide(entry) > left;
+        left = left.saturating_sub(wide(entry));
+        !full
+    };
+    keys.into_iter().filter(fits).collect()
+}
+
 /// The most useful keys, the most useful first.
-fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
+fn keys(app: &App) -> Vec<Entry> {
     if let Some(dialog) = &app.dialog {
         return match dialog {
             Dialog::Quit => vec![("s", "save and quit"), ("q", "quit now"), ("Esc", "stay")],
@@ -75,8 +102,10 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
     match app.run.as_ref().map(|run| &run.stage) {
         Some(Stage::Training) => keys.extend([("Space", "pause"), ("s", "stop and save")]),
         Some(Stage::Paused | Stage::Pausing) => keys.extend([("Space", "go on"), ("s", "stop and save")]),
-        Some(Stage::Preparing | Stage::Stopping) => {}
+        Some(Stage::Preparing) => keys.push(("s", "stop")),
+        Some(Stage::Stopping) => {}
         Some(Stage::Ended(_)) => keys.extend([("Space", "run again"), ("r", "recipe")]),
+        None if app.preparation.failed.is_some() => keys.push(("Space", "try again")),
         None if app.wants_run => keys.push(("Space", "not yet")),
         None => keys.extend([("Space", "start"), ("r", "recipe")]),
     }
@@ -134,5 +163,22 @@ fn remark(app: &App) -> String {
         "documents as they were before".to_owned()
     } else {
         String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_all_other_keys_is_always_there() {
+        let keys = vec![("Space", "pause"), ("i", "ask"), ("?", "help"), ("q", "quit")];
+        let fits = |room| fitting(keys.clone(), room).iter().map(|(key, _)| *key).collect::<Vec<_>>();
+        assert_eq!(fits(44), ["Space", "i", "?", "q"]);
+        assert_eq!(fits(39), ["Space", "i", "?"]);
+        assert_eq!(fits(30), ["Space", "?"]);
+        assert_eq!(fits(3), ["?"]);
+        let typing = vec![("Enter", "ask both"), ("Ctrl-W", "delete word"), ("Esc", "back")];
+        assert_eq!(fitting(typing, 30), [("Enter", "ask both"), ("Esc", "back")]);
     }
 }

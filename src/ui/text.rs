@@ -119,19 +119,53 @@ pub(super) fn put_right(line: &Line<'_>, area: Rect, row: u16, buf: &mut Buffer)
     put(line, Rect { x: area.right() - width, width, ..area }, row, buf);
 }
 
+/// Cuts `line` to `width` cells, with an ellipsis where something is missing.
+pub(super) fn cut_line(line: &Line<'static>, width: usize) -> Line<'static> {
+    if line.width() <= width {
+        return line.clone();
+    }
+    let (mut spans, mut left) = (Vec::new(), width);
+    for piece in &line.spans {
+        if piece.width() < left {
+            left -= piece.width();
+            spans.push(piece.clone());
+        } else {
+            // The blank stands for what follows, here or in the next piece.
+            spans.push(span(cut(&format!("{} ", piece.content), left), piece.style));
+            break;
+        }
+    }
+    Line::from(spans)
+}
+
+/// The first of `lengths`, the longest first, that fits into `width` cells; else the last of them, cut.
+pub(super) fn fitting(lengths: &[Line<'static>], width: usize) -> Line<'static> {
+    let fits = lengths.iter().find(|line| line.width() <= width).or(lengths.last());
+    fits.map(|line| cut_line(line, width)).unwrap_or_default()
+}
+
 /// The rule above a pane, with its title and, at the end, its present value.
-pub(super) fn rule(title: &Line<'_>, value: &Line<'_>, place: (Rect, Style), buf: &mut Buffer) {
-    let (area, style) = place;
+pub(super) fn rule(title: &Line<'static>, value: &Line<'static>, place: (Rect, Style), buf: &mut Buffer) {
+    rule_with(title, std::slice::from_ref(value), place, buf);
+}
+
+/// The same with a value in several lengths, the longest first: the first that fits stands there.
+pub(super) fn rule_with(
+    title: &Line<'static>,
+    lengths: &[Line<'static>],
+    (area, style): (Rect, Style),
+    buf: &mut Buffer,
+) {
     if area.is_empty() {
         return;
     }
     buf.set_string(area.x, area.y, "─".repeat(area.width as usize), style);
     let inner = Rect { x: area.x + 2.min(area.width), width: area.width.saturating_sub(4), ..area };
-    let room = (inner.width as usize).saturating_sub(title.width() + 2);
-    if value.width() > 0 && value.width() <= room {
+    let room = (inner.width as usize).saturating_sub(title.width() + 1);
+    if let Some(value) = lengths.iter().find(|value| (1..=room).contains(&value.width())) {
         put_right(value, inner, 0, buf);
     }
-    put(title, inner, 0, buf);
+    put(&cut_line(title, inner.width as usize), inner, 0, buf);
 }
 
 /// A bar of `width` cells, `share` of it filled.
@@ -180,5 +214,41 @@ mod tests {
         assert_eq!(cut("漢字", 3), "漢…");
         assert_eq!(cut("ab", 0), "");
         assert_eq!((tail("abc漢", 3), tail("abc", 9)), ("c漢", "abc"));
+    }
+
+    #[test]
+    fn the_longest_that_fits_is_taken_and_the_last_is_cut() {
+        let line = |pieces: &[&str]| {
+            Line::from(pieces.iter().map(|piece| span(*piece, Style::new())).collect::<Vec<_>>())
+        };
+        let lengths = [line(&["loss ", "0.41", " before"]), line(&["loss ", "0.41"])];
+        for (width, said) in [
+            (16, "loss 0.41 before"),
+            (15, "loss 0.41"),
+            (9, "loss 0.41"),
+            (8, "loss 0.…"),
+            (5, "loss…"),
+            (1, "…"),
+            (0, ""),
+        ] {
+            assert_eq!(fitting(&lengths, width).to_string(), said);
+        }
+        assert_eq!(cut_line(&line(&["ab", "cd"]), 2).to_string(), "a…");
+        assert_eq!(fitting(&[], 5).width(), 0);
+    }
+
+    #[test]
+    fn a_value_too_long_for_its_rule_gives_way_to_a_shorter_one() {
+        let line = |text: &str| Line::from(span(text.to_owned(), Style::new()));
+        let lengths = [line(" train 0.41  valid 0.63 "), line(" train 0.41 ")];
+        for (width, said) in
+            [(36, lengths[0].to_string()), (24, lengths[1].to_string()), (12, "─".to_owned())]
+        {
+            let area = Rect::new(0, 0, width, 1);
+            let mut buf = Buffer::empty(area);
+            rule_with(&line(" loss "), &lengths, (area, Style::new()), &mut buf);
+            let shown: String = buf.content().iter().map(ratatui::buffer::Cell::symbol).collect();
+            assert!(shown.starts_with("── loss ─") && shown.ends_with(&format!("{said}──")), "{shown}");
+        }
     }
 }

@@ -31,6 +31,7 @@ pub fn setup() -> Setup {
         recipes: vec![order("qa"), order("documents")],
         log: Some("logs/lorascope.log".into()),
         look: Look::Dark,
+        colourless: None,
     }
 }
 

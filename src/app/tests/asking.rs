@@ -153,6 +153,9 @@ fn pasted_text_goes_to_the_ask_line_but_not_through_a_dialog() {
     let mut app = ready();
     app.update(Event::Pasted("Who\nis it?".into()));
     assert!(app.editing && app.line.text() == "Who is it?");
+    keys(&mut app, "<Esc>a");
+    app.update(Event::Pasted("Now".into()));
+    assert_eq!((app.view, app.editing), (View::Lab, true), "what is typed can be seen");
     let mut app = training();
     keys(&mut app, "q");
     app.update(Event::Pasted("s".into()));

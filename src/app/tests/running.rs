@@ -99,6 +99,29 @@ fn failures_are_dialogs_that_name_the_way_out() {
 }
 
 #[test]
+fn once_its_dialog_is_closed_a_failed_preparation_can_still_be_tried_again() {
+    let mut app = app();
+    keys(&mut app, "iWho?<Enter>");
+    for key in [" ", "r"] {
+        index(&mut app, IndexEvent::Failed("facts.jsonl:3: no JSON".into()));
+        keys(&mut app, "<Esc>");
+        assert!(app.dialog.is_none() && app.preparation.failed.is_some());
+        assert_eq!(said(&keys(&mut app, key)), ["prepare"]);
+        assert!(app.dialog.is_none() && app.preparation.failed.is_none() && !app.wants_run);
+        assert_eq!(said(&keys(&mut app, "<Esc>r<Esc>")), [""; 0], "it is being tried");
+        keys(&mut app, "iWho?<Enter>");
+    }
+    let ready = IndexEvent::Ready {
+        corpus: "c".into(),
+        n_documents: 1,
+        n_chunks: 1,
+        n_facts: 1,
+        suggestions: vec![],
+    };
+    assert_eq!(said(&index(&mut app, ready)), ["ask Who? [base+rag base]"]);
+}
+
+#[test]
 fn changed_documents_that_cannot_be_read_are_named_once() {
     let kept = |cause: Option<&str>| IndexEvent::Kept(cause.map(str::to_owned));
     let mut app = ready();

@@ -45,10 +45,10 @@ pub(super) fn frames(runs: &mut Runs) -> Result<Sample> {
     Ok(Sample::of(drawn.concat()))
 }
 
-fn draw(app: &App, terminal: &mut Terminal<TestBackend>) -> (f64, Reach) {
+fn draw(app: &App, terminal: &mut Terminal<TestBackend>) -> (f64, Option<Reach>) {
     let begun = Instant::now();
     let theme = Theme::new(app.look(), Ability { depth: Depth::True, glyphs: Glyphs::Braille });
-    let mut reach = Reach::default();
+    let mut reach = None;
     let Ok(_) = terminal.draw(|frame| reach = ui::draw(app, &theme, frame));
     (begun.elapsed().as_secs_f64() * 1e3, reach)
 }

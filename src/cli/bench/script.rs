@@ -43,6 +43,7 @@ pub(super) fn setup() -> Setup {
         recipes: vec![order],
         log: None,
         look: Look::Dark,
+        colourless: None,
     }
 }
 
