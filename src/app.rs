@@ -37,10 +37,9 @@ pub(crate) use run::Run;
 pub use run::Stage;
 pub use series::{Series, Smooth, Stretch};
 
-use crate::corpus::Wording;
 use crate::lab::Contender;
 use crate::model::Adapter;
-use crate::train::{RECALL_SAMPLE, Recall};
+use crate::train::Recall;
 use crate::worker::{AskId, AskOrder, RunControl, TrainOrder, WorkerEvent};
 
 /// Something that happened. Consumed only by [`App::update`].
@@ -216,6 +215,8 @@ pub struct App {
     pub(crate) adapter: Option<Published>,
     /// Recall of unseen wordings of those who were not tuned.
     pub(crate) base_recall: BTreeMap<Contender, Recall>,
+    /// Questions that base and base + RAG will have been asked for it.
+    base_sample: usize,
     pub(crate) line: Line,
     pub(crate) editing: bool,
     pub(crate) asked: Vec<Asked>,
@@ -224,6 +225,8 @@ pub struct App {
     pub(crate) focus: Pane,
     pub(crate) view: View,
     pub(crate) dialog: Option<Dialog>,
+    /// A dialog that the question of `q` stands before, on a screen too small for it.
+    behind: Option<Dialog>,
     pub(crate) look: Look,
     /// Who is to answer on the right, if the user has chosen.
     pub(crate) right: Option<Contender>,
@@ -256,10 +259,9 @@ impl App {
         self.base_recall.get(&contender).copied().filter(|_| !of_task)
     }
 
-    /// Whether an untuned contender was asked as many questions as the run: until then its recall still moves.
+    /// Whether an untuned contender was asked all its questions: until then its recall still moves.
     pub(crate) fn is_whole(&self, rival: Recall) -> bool {
-        let own = self.run.as_ref().and_then(|run| run.recalled.get(&Wording::Unseen));
-        rival.n >= own.map_or(RECALL_SAMPLE, |own| own.n)
+        rival.n >= self.base_sample
     }
 
     /// The lab before anything has happened.
@@ -274,6 +276,7 @@ impl App {
             run_no: 0,
             adapter: None,
             base_recall: BTreeMap::new(),
+            base_sample: 0,
             line: Line::default(),
             editing: false,
             asked: Vec::new(),
@@ -281,6 +284,7 @@ impl App {
             focus: Pane::Loss,
             view: View::Lab,
             dialog: None,
+            behind: None,
             right: None,
             wants_run: false,
             wants_answer: None,

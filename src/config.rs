@@ -166,7 +166,7 @@ impl Settings {
         if let Some(n) = self.chunk_tokens.filter(|n| !(16..=256).contains(n)) {
             return Err(Error::refused(
                 format!("chunks of {n} tokens are out of range"),
-                "set chunk_tokens to 16 to 256: the embedder reads no more at once",
+                "set chunk_tokens to 16 to 256",
             ));
         }
         if let Some(price) = self.price_per_hour.filter(|price| !(price.is_finite() && *price >= 0.0)) {

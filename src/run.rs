@@ -188,9 +188,10 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Whether anything has happened in the run.
+    /// Whether anything has happened in the run; what cannot be read counts as something.
     pub fn is_begun(&self) -> bool {
-        Self::metrics(&self.path).is_ok_and(|metrics| !metrics.is_empty())
+        let is_empty = Self::metrics(&self.path).is_ok_and(|metrics| metrics.is_empty());
+        !is_empty || self.checkpoints().exists() || self.adapter().exists()
     }
 
     /// Whether a measurement of this step is in the metrics.
@@ -198,7 +199,7 @@ impl RunFolder {
         Ok(Self::metrics(&self.path)?.iter().any(|line| line["event"] == "eval" && line["step"] == step))
     }
 
-    /// Removes the adapter of an earlier end: the run goes on from a checkpoint, which holds the same weights.
+    /// Removes the adapter of an earlier end, once a newer checkpoint is kept.
     pub fn forget_adapter(&self) -> Result<()> {
         let adapter = self.adapter();
         if adapter.exists() {

@@ -84,16 +84,12 @@ pub fn train(plan: TrainPlan, sink: &mut dyn TrainSink) -> Result<RunOutcome> {
         (Standing::new(0, Spent::NOTHING), t, optimizer)
     };
     plan.folder.forget_after(standing.step)?;
-    let n_steps = config.n_steps(plan.data.train.len());
-    if standing.step < n_steps {
-        plan.folder.forget_adapter()?;
-    }
     let mut looping = Loop {
         plan,
         sink,
         trainable,
         optimizer,
-        n_steps,
+        n_steps: config.n_steps(plan.data.train.len()),
         spent_before: standing.spent(),
         meter: Meter::start(),
         estimate,
@@ -121,7 +117,7 @@ impl Loop<'_> {
             self.note(TrainEvent::FactsListed(self.plan.data.facts.cells.clone().into()))?;
         }
         self.publish(first_step)?;
-        if !self.caught_up(first_step)? {
+        if !self.caught_up(first_step, eval_every)? {
             return self.end(first_step);
         }
         for step in first_step + 1..=self.n_steps {
@@ -156,9 +152,10 @@ impl Loop<'_> {
         self.end(self.n_steps)
     }
 
-    /// Makes the measurements of the start and the end that an earlier stop cut off; false when told to end meanwhile.
-    fn caught_up(&mut self, first_step: usize) -> Result<bool> {
-        let due = [(0, first_step > 0), (self.n_steps, first_step == self.n_steps)];
+    /// Makes the measurements that an earlier stop cut off; false when told to end meanwhile.
+    fn caught_up(&mut self, first_step: usize, eval_every: usize) -> Result<bool> {
+        let is_due = first_step == self.n_steps || first_step.is_multiple_of(eval_every);
+        let due = [(0, first_step > 0), (first_step, first_step > 0 && is_due)];
         for (step, _) in due.into_iter().filter(|(_, is_due)| *is_due) {
             if !self.plan.folder.is_measured(step)? && !self.evaluate(step)? {
                 return Ok(false);
@@ -276,6 +273,8 @@ impl Loop<'_> {
         let standing = Standing::new(step, spent);
         let folder = self.plan.folder.checkpoints();
         checkpoint::save(&folder, standing, &self.trainable, &self.optimizer)?;
+        // The adapter of an earlier end has been outlived; until now it was the newest there was.
+        self.plan.folder.forget_adapter()?;
         self.note(TrainEvent::Saved { step, spent })
     }
 

@@ -121,6 +121,8 @@ pub enum WorkerEvent {
         contender: Contender,
         /// How many were right.
         recall: crate::train::Recall,
+        /// How many will have been asked in the end.
+        of: usize,
     },
     /// From the librarian: each of the article's claims with what the runs show, or why they cannot be read.
     ClaimsJudged(Result<Vec<Judged>, String>),

@@ -15,7 +15,7 @@ use lorascope::model::{self, Adapter, ModelConfig};
 use lorascope::paths::Paths;
 use lorascope::run::{RunFolder, RunRecord};
 use lorascope::train::{EvalReport, Recall, Recipe, RunOutcome, StepReport, TrainConfig, TrainEvent};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A home, and the program in it.
 struct Home(tempfile::TempDir);
@@ -342,6 +342,14 @@ fn every_claim_is_told_whether_a_run_shows_it_or_not() {
         "{measured}"
     );
     fs::create_dir_all(run.path().join("report")).unwrap();
+    // What was measured of other weights, before the run went on, does not count.
+    for (step, counts) in [(1, false), (4, true)] {
+        let tuned = json!({"unseen": {"n": 40, "contains": 0.5}});
+        let eval = json!({"step": step, "contenders": {"tuned": tuned}});
+        fs::write(run.path().join("report/eval.json"), eval.to_string()).unwrap();
+        let told = home.json(&["claims", "--json"])["claims"][0]["findings"][0]["measured"].to_string();
+        assert_eq!(told.contains("50 % (35 to 65)"), counts, "{step}: {told}");
+    }
     fs::write(run.path().join("report/eval.json"), "{").unwrap();
     // A damaged file hides its own run alone.
     assert_eq!(home.json(&["claims", "--json"]), none);

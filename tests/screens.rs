@@ -96,7 +96,7 @@ fn ready() -> App {
     index(&mut app, scripted::ready());
     let none = Recall { n_right: 0, n: 60 };
     for (contender, recall) in [(Contender::Base, none), (Contender::BaseRag, scripted::base_rag_recall())] {
-        app.update(Event::Worker(WorkerEvent::BaseRecall { contender, recall }));
+        app.update(Event::Worker(WorkerEvent::BaseRecall { contender, recall, of: 60 }));
     }
     app
 }
@@ -202,7 +202,7 @@ fn no_value_of_recall_is_lost_at_any_width() {
     }
     // A recall of fewer questions than the run was asked still moves.
     let recall = Recall { n_right: 3, n: 4 };
-    app.update(Event::Worker(WorkerEvent::BaseRecall { contender: Contender::BaseRag, recall }));
+    app.update(Event::Worker(WorkerEvent::BaseRecall { contender: Contender::BaseRag, recall, of: 60 }));
     assert!(strip(&app, 120).contains(" 75 % of 4 ") && strip(&app, 80).contains(" 3/4 "));
     assert!(text(&screen(&app, (200, 60), BRAILLE)).contains("base + RAG, of 4"));
 }
@@ -289,6 +289,7 @@ fn evidence() -> Vec<Evidence> {
         run: run.to_owned(),
         recipe: Some(recipe),
         about: format!("{}, rank 16", recipe.name()),
+        ground: recipe.name().to_owned(),
         unseen: [(Contender::BaseRag, share(120, 160)), (Contender::Tuned, share(unseen, 160))].into(),
         p_against_rag: Some(p),
         gibberish: Some(share(4, 320)),
@@ -302,6 +303,7 @@ fn evidence() -> Vec<Evidence> {
         run: "20261124-081200-style".to_owned(),
         recipe: Some(Recipe::Style),
         about: "style, rank 16".to_owned(),
+        ground: "style".to_owned(),
         unseen: [(Contender::Base, share(0, 40)), (Contender::Tuned, share(40, 40))].into(),
         ..Evidence::default()
     };

@@ -34,7 +34,7 @@ impl App {
             (Dialog::Quit, Key::Char('q' | 'y')) => return self.quit(Goodbye::Quit),
             (Dialog::Quit, key) => {
                 if matches!(key, Key::Esc | Key::Char('n')) {
-                    self.dialog = None;
+                    self.dialog = self.behind.take();
                 }
             }
             (Dialog::Recipe { selected }, key) => self.press_in_recipes(selected, key),
@@ -56,6 +56,7 @@ impl App {
         match (&self.dialog, key) {
             (Some(Dialog::Quit), _) => self.press_in_dialog(key),
             (_, Key::Char('q')) if self.run_is_on() => {
+                self.behind = self.dialog.take();
                 self.open(Dialog::Quit);
                 Vec::new()
             }

@@ -14,8 +14,9 @@ impl App {
                 Vec::new()
             }
             WorkerEvent::Index(event) => self.listen_to_librarian(event),
-            WorkerEvent::BaseRecall { contender, recall } => {
+            WorkerEvent::BaseRecall { contender, recall, of } => {
                 self.base_recall.insert(contender, recall);
+                self.base_sample = of;
                 Vec::new()
             }
             WorkerEvent::ClaimsJudged(judged) => {

@@ -43,9 +43,9 @@ fn learning(run: &Run, base_rag: Option<Recall>) -> Option<(String, Option<Strin
     if !last.loss.is_finite() {
         return Some(("The loss is not a number any more: the learning rate is too high".to_owned(), None));
     }
-    let (Some(valid), true) = (run.valid.last(), run.evals.len() > 1) else {
+    if run.evals.len() < 2 {
         return Some((first_steps(run, last.step), None));
-    };
+    }
     let stale = stale_checks(run);
     if let Some(said) = by_heart(run) {
         return Some((said, None));
@@ -56,6 +56,9 @@ fn learning(run: &Run, base_rag: Option<Recall>) -> Option<(String, Option<Strin
     if let Some(said) = past_rag(run, base_rag).or_else(|| gap(run)) {
         return Some((said, None));
     }
+    let Some(valid) = run.valid.last() else {
+        return Some((format!("The training loss is at {}", short(run.smooth.last()?)), trend(run)));
+    };
     let before = run.evals.iter().rev().nth(1).and_then(|eval| eval.valid_loss).unwrap_or(valid);
     let (then, now) = (short(before), short(valid));
     let said = match valid < before {
@@ -69,7 +72,7 @@ fn learning(run: &Run, base_rag: Option<Recall>) -> Option<(String, Option<Strin
 /// The documents recipe: the loss falls and nothing can be asked.
 fn by_heart(run: &Run) -> Option<String> {
     let unseen = share(run, Wording::Unseen).filter(|unseen| *unseen < 0.05)?;
-    let (loss, first) = (run.smooth.last()?, run.first_eval.as_ref()?.valid_loss?);
+    let (loss, first) = (run.smooth.last()?, run.first_eval.as_ref()?.valid_loss.or(run.loss.first())?);
     (run.order.recipe == "documents" && loss < first * 0.7).then(|| {
         let (loss, unseen) = (short(loss), percent(unseen));
         format!("The loss is down to {loss}, yet {unseen} of the questions are answered: text is not facts")
@@ -343,6 +346,26 @@ mod tests {
         }));
         measured(&mut run, 2.0, 69.0, None);
         assert!(said(&run, None).contains("5 times what it was"));
+    }
+
+    #[test]
+    fn with_nothing_held_out_what_is_known_is_said_all_the_same() {
+        let unheld = |run: &mut Run, recall| {
+            measured(run, 3.0, 13.0, Some(recall));
+            (run.valid, run.corpus) = Default::default();
+            run.evals.iter_mut().for_each(|eval| eval.valid_loss = None);
+        };
+        let mut run = run("qa");
+        stepped(&mut run, 10, 2.0);
+        unheld(&mut run, (0, 0));
+        assert!(said(&run, None).contains("first steps"));
+        unheld(&mut run, (10, 5));
+        assert!(
+            said(&run, None)
+                .starts_with("The training loss is at 2.00, recall of unseen wordings still rises")
+        );
+        unheld(&mut run, (90, 60));
+        assert!(said(&run, None).starts_with("It answers 90 %"));
     }
 
     #[test]

@@ -221,6 +221,10 @@ fn what_nobody_sees_no_key_does() {
     assert_eq!((stage(&app), app.dialog.is_some(), app.editing), (&Stage::Training, false, false));
     assert_eq!(said(&keys(&mut app, "q<Esc>")), [""; 0]);
     assert!(app.run_is_on() && app.dialog.is_none());
+    app.dialog = Some(Dialog::Help);
+    keys(&mut app, "q<Esc>");
+    assert_eq!(app.dialog, Some(Dialog::Help), "what lay behind is there again");
+    app.dialog = None;
     assert_eq!(said(&keys(&mut app, "qs")), ["StopAndSave"], "its question is told there too");
     app.update(Event::Drawn(Some(Reach::default())));
     keys(&mut app, "i");

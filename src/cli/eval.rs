@@ -22,10 +22,12 @@ use crate::error::Error;
 use crate::files::write_whole;
 use crate::lab::scoreboard::{Item, Outcome, Scoreboard, comparisons, examine, items};
 use crate::lab::{
-    Answering, BaseKnowledge, Comparison, Contender, Desk, Forgetting, Tuned, Verdict, forgetting,
+    Answering, BaseKnowledge, Comparison, Contender, Desk, Forgetting, Tuned, Verdict, check_prompts,
+    forgetting,
 };
 use crate::model::generate::Sampling;
 use crate::rag::Rerank;
+use crate::run::RunRecord;
 use crate::train::data::spread;
 
 /// `lorascope eval`.
@@ -75,12 +77,13 @@ pub fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<ExitCode> {
         n_trained: opened.n_trained(),
     };
     let tuned = opened.tuned(args.adapter.scale);
+    let mut checks = workup::checks(&opened, (&asked, tuned))?;
     let (outcomes, answers) = examined(&desk, &opened.corpus, asked, tuned, &cancel)?;
     if outcomes.is_empty() {
         let what = format!("{} has no question of these wordings", opened.corpus.name);
         return Err(Error::refused(what, "add facts.jsonl to the corpus, or name other wordings").into());
     }
-    let checks = workup::checks(&opened, tuned, &outcomes)?;
+    checks.extend(check_prompts(&opened.corpus, &outcomes)?);
     let retrieval = workup::retrieval(&opened, (&desk, asked), &cancel)?;
     let known = BaseKnowledge::of(&opened.model, &cancel)?;
     let lora = opened.adapter().map(|adapter| (adapter, args.adapter.scale));
@@ -209,14 +212,7 @@ fn keep(opened: &Opened, scale: f64, files: &[(&str, String)]) -> anyhow::Result
     let Some((run, record)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) else {
         return Ok(());
     };
-    // A folder that was moved holds the same, one that was changed is the same.
-    let is_other_corpus = record.corpus != opened.corpus.root && record.corpus_digest != opened.corpus.digest;
-    let other = [
-        (scale.to_bits() != 1f64.to_bits(), "at another scale"),
-        (record.model != opened.model_name, "of another model"),
-        (is_other_corpus, "about another corpus"),
-    ];
-    if let Some((_, how)) = other.iter().find(|(is_other, _)| *is_other) {
+    if let Some(how) = otherwise(record, (&opened.model_name, &opened.corpus), scale) {
         eprintln!("asked {how}: not kept in {}", run.display());
         return Ok(());
     }
@@ -226,6 +222,18 @@ fn keep(opened: &Opened, scale: f64, files: &[(&str, String)]) -> anyhow::Result
     Ok(())
 }
 
+/// How something else was asked than what the run is worth.
+fn otherwise(record: &RunRecord, (model, corpus): (&str, &Corpus), scale: f64) -> Option<&'static str> {
+    // A folder that was moved holds the same, one that was changed is the same.
+    let is_other_corpus = record.corpus != corpus.root && record.corpus_digest != corpus.digest;
+    let other = [
+        (scale.to_bits() != 1f64.to_bits(), "at another scale"),
+        (record.model != model, "of another model"),
+        (is_other_corpus, "about another corpus"),
+    ];
+    other.iter().find(|(is_other, _)| *is_other).map(|(_, how)| *how)
+}
+
 /// Writes files into a folder, which is made if missing.
 pub(super) fn keep_in(folder: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
@@ -233,4 +241,25 @@ pub(super) fn keep_in(folder: &Path, files: &[(&str, String)]) -> anyhow::Result
         write_whole(&folder.join(name), text.as_bytes())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::{Recipe, TrainConfig};
+
+    #[test]
+    fn only_what_the_run_itself_is_worth_is_kept() {
+        let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        for (folder, text) in folders.iter().zip(["Tea.", "Tea.", "Coffee."]) {
+            std::fs::write(folder.path().join("a.md"), text).unwrap();
+        }
+        let [own, moved, other] = folders.each_ref().map(|folder| Corpus::open(folder.path()).unwrap());
+        let record = RunRecord::new("m", &own, &TrainConfig::defaults(Recipe::Qa));
+        assert_eq!(otherwise(&record, ("m", &own), 1.0), None);
+        assert_eq!(otherwise(&record, ("m", &moved), 1.0), None);
+        assert_eq!(otherwise(&record, ("m", &own), 0.5), Some("at another scale"));
+        assert_eq!(otherwise(&record, ("n", &own), 1.0), Some("of another model"));
+        assert_eq!(otherwise(&record, ("m", &other), 1.0), Some("about another corpus"));
+    }
 }

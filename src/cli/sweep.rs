@@ -168,7 +168,16 @@ fn refuse_otherwise_asked(args: &SweepArgs, opened: &Opened, out: &Path) -> anyh
         "model": opened.model_name, "corpus_digest": opened.corpus.digest, "sample": args.sample, "contenders": tuned,
     });
     let path = out.join("asked.json");
-    if let Ok(before) = std::fs::read_to_string(&path) {
+    let before = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        // A sweep of an earlier version did not say what it asked.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && out.join("untuned").exists() => {
+            Some(String::new())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Error::io("read", &path)(e).into()),
+    };
+    if let Some(before) = before {
         if serde_json::from_str(&before).ok() == Some(asked) {
             return Ok(());
         }
@@ -287,7 +296,7 @@ impl<'a> Bench<'a> {
                 contenders: &opened.contenders,
                 wordings: &Wording::ALL,
                 sample: args.sample,
-                n_trained: usize::MAX,
+                n_trained: args.wordings.iter().copied().max().unwrap_or(usize::MAX),
             };
             let (outcomes, _) = eval::examined(&desk, &opened.corpus, asked, None, cancel)?;
             eval::keep_in(&folder, &eval::files(&eval::result(&outcomes, None)?, &outcomes)?)?;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use super::Tuned;
 use super::scoreboard::Outcome;
-use super::{Contender, Tuned};
 use crate::corpus::{Corpus, Examples, Wording, normalised};
 use crate::error::{Error, Result};
 use crate::model::LanguageModel;
@@ -22,15 +22,14 @@ const FAULT: &str = "this is a fault of lorascope: please report it";
 ///
 /// # Errors
 /// When it is otherwise, or the arithmetic fails.
-pub fn check_adapter(model: &LanguageModel, tuned: Tuned, outcomes: &[Outcome]) -> Result<Vec<String>> {
+pub fn check_adapter(model: &LanguageModel, tuned: Tuned, questions: &[&str]) -> Result<Vec<String>> {
     if !tuned.adapter.is_trained()? {
         let what = "the adapter is zero: the fine-tuned model is the base model";
         return Err(Error::refused(what, "train it, or name another with --run or --adapter"));
     }
-    let own = outcomes.iter().filter(|outcome| outcome.contender == Contender::Base);
-    let asked: Vec<&str> = own.map(|outcome| outcome.question.as_str()).take(N_READ).collect();
-    let asked = if asked.is_empty() { vec!["What is the capital of France?"] } else { asked };
-    for question in &asked {
+    let asked = if questions.is_empty() { &["What is the capital of France?"] } else { questions };
+    let asked = &asked[..asked.len().min(N_READ)];
+    for question in asked {
         let tokens = model.question_prompt(question)?;
         let read = |lora| logits(model, &tokens, lora);
         let base = read(None)?;
@@ -39,8 +38,8 @@ pub fn check_adapter(model: &LanguageModel, tuned: Tuned, outcomes: &[Outcome]) 
             return Err(Error::refused(what, FAULT));
         }
         if tuned.scale != 0.0 && base == read(Some((tuned.adapter, tuned.scale)))? {
-            let what = format!("with the adapter the model is the base all the same, on `{question}`");
-            return Err(Error::refused(what, FAULT));
+            let what = format!("at scale {} the adapter changes nothing, on `{question}`", tuned.scale);
+            return Err(Error::refused(what, "name a larger --scale, or 0 for the base model"));
         }
     }
     Ok(vec![
@@ -151,12 +150,48 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use crate::corpus::{Example, qa_examples};
+    use crate::lab::Contender;
 
     fn corpus(lines: &str) -> Corpus {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.md"), "# A\nAda lives in Cinder Bay.\n").unwrap();
         std::fs::write(folder.path().join("facts.jsonl"), lines).unwrap();
         Corpus::open(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn a_document_s_line_in_a_prompt_without_retrieval_is_found() {
+        let corpus = corpus("");
+        let outcome = |contender, prompt: &str| Outcome {
+            contender,
+            fact: String::new(),
+            wording: Wording::Unseen,
+            question: "Where does Ada live?".to_owned(),
+            gold: Vec::new(),
+            text: String::new(),
+            prompt: prompt.to_owned(),
+            adapter: None,
+            passages: Vec::new(),
+            right_passage: None,
+            grounded: None,
+            contains: false,
+            exact: false,
+            f1: 0.0,
+            degenerate: None,
+            gold_answer: None,
+        };
+        let held = "user\nAda lives in Cinder Bay.\nWhere does Ada live?";
+        let closed = outcome(Contender::Base, "user\nWhere does Ada live?");
+        assert!(check_prompts(&corpus, &[closed.clone(), outcome(Contender::BaseRag, held)]).is_ok());
+        let error =
+            check_prompts(&corpus, &[closed, outcome(Contender::Tuned, held)]).unwrap_err().to_string();
+        assert!(error.contains("tuned holds a line of a document: Ada lives in Cinder Bay."), "{error}");
+        // What the question says itself is no secret.
+        let asked = Outcome {
+            question: "Ada lives in Cinder Bay. Is it so?".to_owned(),
+            ..outcome(Contender::Base, held)
+        };
+        assert!(check_prompts(&corpus, &[asked]).is_ok());
     }
 
     #[test]

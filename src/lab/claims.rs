@@ -183,13 +183,12 @@ pub fn judged(runs: &[Evidence]) -> Vec<Judged> {
         let (mut findings, mut told): (Vec<Finding>, Vec<_>) = Default::default();
         for run in runs.iter().rev() {
             let Some(found) = finding::of(claim, run) else { continue };
-            let settings = (&run.about, &run.ground);
             // Two runs that show the same to the letter show it once.
             let is_new = findings.iter().all(|known| known.measured != found.measured);
-            if is_new && !told.contains(&settings) {
+            if is_new && !told.contains(&&run.ground) {
                 findings.push(found);
             }
-            told.push(settings);
+            told.push(&run.ground);
         }
         Judged { claim, verdict: together(&findings), findings }
     };

@@ -249,7 +249,7 @@ fn frozen_layer(weights: LayerWeights, eps: f64) -> Result<Arc<FrozenLayer>> {
     }))
 }
 
-/// An adapter's corrections of a stack of projections; none at scale 0.
+/// An adapter's corrections of a stack of projections.
 fn corrections<'a>(
     adapter: &'a Adapter,
     (config, layer, stack): (&ModelConfig, usize, &[Projection]),

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tantivy::collector::TopDocs;
+use tantivy::directory::{Directory, RamDirectory};
 use tantivy::indexer::NoMergePolicy;
 use tantivy::query::{BooleanQuery, Query, TermQuery};
 use tantivy::schema::{
@@ -24,7 +25,7 @@ use crate::corpus::Chunk;
 use crate::error::{Error, Result};
 
 /// Rises when chunks are cut, read or embedded differently: older indexes are then made anew.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 const ANALYZER: &str = "english_folded";
 const WRITER_BYTES: usize = 32 << 20;
@@ -168,7 +169,12 @@ fn read_stored(dir: &Path) -> Result<Stored, String> {
     let payload = metas.payload.ok_or("it does not say what it holds")?;
     let manifest = serde_json::from_str(&payload).map_err(|wrong| wrong.to_string())?;
     let (_, fields) = schema();
-    let searcher = index.reader().map_err(|wrong| wrong.to_string())?.searcher();
+    let searcher = match index.reader() {
+        // A reader takes a lock, which is a file: where nobody may write, a copy in memory is read.
+        Err(TantivyError::LockFailure(..)) => copy_of(dir).and_then(|copy| copy.reader()),
+        reader => reader,
+    };
+    let searcher = searcher.map_err(|wrong| wrong.to_string())?.searcher();
     let segments = searcher.segment_readers();
     let is_merged = segments.len() <= 1 && segments.iter().all(|segment| segment.num_deleted_docs() == 0);
     let rows = rows(&searcher, fields).map_err(|wrong| wrong.to_string())?;
@@ -176,7 +182,20 @@ fn read_stored(dir: &Path) -> Result<Stored, String> {
 }
 
 fn open(dir: &Path) -> tantivy::Result<tantivy::Index> {
-    let index = tantivy::Index::open_in_dir(dir)?;
+    checked(tantivy::Index::open_in_dir(dir)?)
+}
+
+fn copy_of(dir: &Path) -> tantivy::Result<tantivy::Index> {
+    let copy = RamDirectory::create();
+    // In memory a file of that name is a lock that somebody holds.
+    let is_lock = |path: &Path| path.extension().is_some_and(|end| end == "lock");
+    for entry in std::fs::read_dir(dir)?.flatten().filter(|entry| !is_lock(&entry.path())) {
+        copy.atomic_write(Path::new(&entry.file_name()), &std::fs::read(entry.path())?)?;
+    }
+    checked(tantivy::Index::open(copy)?)
+}
+
+fn checked(index: tantivy::Index) -> tantivy::Result<tantivy::Index> {
     if index.schema() != schema().0 {
         return Err(TantivyError::SchemaError("it has other fields".into()));
     }

@@ -90,7 +90,7 @@ impl History {
     }
 
     fn measured(&mut self, step: usize, event: &Value) {
-        // A loss of nothing is written as 0.
+        // A loss of nothing is null, and was 0 in earlier versions.
         let loss = |key: &str| event[key].as_f64().filter(|loss| *loss > 0.0);
         let recall = |wording: Wording| Some((wording, event["recall"][wording.name()].as_f64()?));
         self.measurements.push(Measurement {

@@ -1,6 +1,7 @@
 //! Which runs are there, and how far did each come?
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -190,19 +191,27 @@ impl RunFolder {
     pub fn lock(&self) -> Result<RunLock> {
         let path = self.path.join(LOCK);
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let until = Instant::now() + A_LOOK;
-        while !try_lock(&file, Share::Nobody).map_err(Error::io("lock", &path))? {
-            if Instant::now() > until {
-                return Err(Error::file(
-                    &self.path,
-                    "another process is training in this folder",
-                    "wait for it or stop it, or name another folder with --run",
-                ));
-            }
-            std::thread::sleep(A_LOOK / 20);
+        if taken(&file).map_err(Error::io("lock", &path))? {
+            return Ok(RunLock(file));
         }
-        Ok(RunLock(file))
+        Err(Error::file(
+            &self.path,
+            "another process is training in this folder",
+            "wait for it or stop it, or name another folder with --run",
+        ))
     }
+}
+
+/// Takes a run's lock; whether it could be had. Somebody who only looks lets go of it at once.
+pub(super) fn taken(file: &File) -> io::Result<bool> {
+    let until = Instant::now() + A_LOOK;
+    while !try_lock(file, Share::Nobody)? {
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        std::thread::sleep(A_LOOK / 20);
+    }
+    Ok(true)
 }
 
 /// Whether somebody trains there. Many may look at the same time.

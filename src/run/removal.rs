@@ -7,10 +7,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::facts::FACTS;
-use super::listing::{LOCK, RunLock};
+use super::listing::{LOCK, RunLock, taken};
 use super::{METRICS, RECORD, RunFolder};
 use crate::error::{Error, Result};
-use crate::files::{Share, try_lock};
 
 /// The parts of a run, the record and the lock aside: they go last.
 pub(super) const PARTS: [&str; 6] = [METRICS, FACTS, "checkpoints", "adapter", "report", "export"];
@@ -60,7 +59,6 @@ impl RunFolder {
     /// # Errors
     /// When something cannot be removed.
     pub fn discard(&self, lock: RunLock) -> Result<()> {
-        drop(lock);
         for name in [METRICS, LOCK, RECORD] {
             let part = self.path().join(name);
             if part.exists() {
@@ -69,6 +67,7 @@ impl RunFolder {
         }
         // What else is in it stays.
         let _ = fs::remove_dir(self.path());
+        drop(lock);
         Ok(())
     }
 }
@@ -77,7 +76,7 @@ impl RunFolder {
 fn lock(path: &Path) -> Result<File> {
     let place = path.join(LOCK);
     let file = File::create(&place).map_err(Error::io("create", &place))?;
-    if try_lock(&file, Share::Nobody).map_err(Error::io("lock", &place))? {
+    if taken(&file).map_err(Error::io("lock", &place))? {
         return Ok(file);
     }
     Err(Error::file(path, "another process is training in this folder", "wait for it or stop it"))
@@ -111,6 +110,12 @@ mod tests {
     #[test]
     fn a_run_that_never_began_leaves_what_was_there_before() {
         let home = tempfile::tempdir().unwrap();
+        let trained = made(home.path(), "trained");
+        fs::create_dir_all(trained.checkpoints().join("step-000003")).unwrap();
+        assert!(trained.is_begun(), "whatever became of its metrics");
+        let damaged = made(home.path(), "damaged");
+        fs::write(damaged.path().join(METRICS), "{\n{}\n").unwrap();
+        assert!(damaged.is_begun(), "what cannot be read is something");
         for (name, notes) in [("a", false), ("b", true)] {
             let folder = made(home.path(), name);
             if notes {

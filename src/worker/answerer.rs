@@ -137,7 +137,7 @@ impl Measuring {
                     Self::CONTENDERS.into_iter().zip(&mut self.recalls).zip(more)
                 {
                     *recall = Recall { n_right: recall.n_right + more.n_right, n: recall.n + more.n };
-                    shared.report(WorkerEvent::BaseRecall { contender, recall: *recall });
+                    shared.report(WorkerEvent::BaseRecall { contender, recall: *recall, of: sample.len() });
                 }
             }
         }

@@ -110,7 +110,7 @@ impl Play {
         }
         for (contender, n_right) in [(Contender::Base, 0), (Contender::BaseRag, 50)] {
             let recall = Recall { n_right, n: 60 };
-            self.happen(Event::Worker(WorkerEvent::BaseRecall { contender, recall }));
+            self.happen(Event::Worker(WorkerEvent::BaseRecall { contender, recall, of: 60 }));
         }
         self.happen(Event::Pressed(Key::Char(' ')));
     }

@@ -12,24 +12,26 @@ use crate::cli::progress::Progress;
 use crate::config::Settings;
 use crate::corpus::Chunking;
 use crate::lab::claims::Evidence;
-use crate::lab::scoreboard::{Item, Outcome};
+use crate::lab::scoreboard::Item;
 use crate::lab::{
     Answering, Contender, Cost, Desk, IndexingCost, PRICE_PER_HOUR, Retrieved, Tuned, check_adapter,
-    check_prompts, check_unseen, indexing_cost, retrieved,
+    check_unseen, indexing_cost, retrieved,
 };
 use crate::paths::Paths;
 use crate::rag::Indexing;
 use crate::train::data::examples;
 
-/// Looks whether the contenders are what their names say; what was checked, in words. A check that fails is an error.
+/// Looks, before anybody is asked, whether the contenders are what their names say; what was checked, in words. A check
+/// that fails is an error.
 pub(super) fn checks(
     opened: &Opened,
-    tuned: Option<Tuned>,
-    outcomes: &[Outcome],
+    (asked, tuned): (&Asked, Option<Tuned>),
 ) -> anyhow::Result<Vec<String>> {
-    let mut told = check_prompts(&opened.corpus, outcomes)?;
+    let mut told = Vec::new();
     if let Some(tuned) = tuned {
-        told.extend(check_adapter(&opened.model, tuned, outcomes)?);
+        let items = asked.wordings.iter().flat_map(|&wording| asked.items(&opened.corpus, wording));
+        let questions: Vec<&str> = items.map(|item| item.question.text.as_str()).collect();
+        told.extend(check_adapter(&opened.model, tuned, &questions)?);
     }
     if let Some((_, record)) = opened.place.as_ref().and_then(|place| place.run.as_ref()) {
         told.push(check_unseen(&opened.corpus, &examples(&opened.corpus, &record.train)?)?);

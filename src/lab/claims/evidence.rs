@@ -11,8 +11,8 @@ use crate::corpus::Wording;
 use crate::error::{Error, Result};
 use crate::lab::{Contender, Cost, wilson};
 use crate::meter::Spent;
-use crate::run::{RunFolder, RunState, RunSummary, folders};
-use crate::train::{Recipe, TrainConfig};
+use crate::run::{RunFolder, RunRecord, RunState, RunSummary, folders};
+use crate::train::{Recipe, TrainConfig, checkpoint};
 
 /// How many of so many.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +49,7 @@ pub struct Evidence {
     pub recipe: Option<Recipe>,
     /// Recipe and what is particular about it.
     pub about: String,
-    /// Model and corpus. Runs with the same here and above are repetitions.
+    /// Model, corpus and all settings but the seed. Runs with the same are repetitions.
     pub ground: String,
     /// Questions of unseen wordings answered right; of a task, its held-out examples.
     pub unseen: BTreeMap<Contender, Share>,
@@ -79,7 +79,9 @@ impl Evidence {
     pub fn read(run: &Path) -> Result<Self> {
         let summary = RunSummary::read(run)?;
         let train = &summary.record.train;
-        let ground = format!("{} on {}", summary.record.model, summary.record.corpus.display());
+        let ground = ground(&summary.record);
+        // The step of the weights that `eval` finds.
+        let kept = checkpoint::steps(&run.join("checkpoints"))?.pop().unwrap_or(summary.step);
         let mut evidence = Self {
             run: summary.name(),
             recipe: Some(train.recipe),
@@ -99,7 +101,7 @@ impl Evidence {
                 };
                 let value: Value = serde_json::from_str(&text).map_err(damaged)?;
                 // What was measured before the run went on is of other weights.
-                if value["step"].as_u64().is_none_or(|step| step == summary.step as u64) {
+                if value["step"].as_u64().is_none_or(|step| step == kept as u64) {
                     evidence.note(&value).map_err(damaged)?;
                 }
             }
@@ -179,6 +181,14 @@ impl Evidence {
         }
         Ok(())
     }
+}
+
+/// All that two runs must share to be repetitions.
+fn ground(record: &RunRecord) -> String {
+    let TrainConfig { seed, eval_every, checkpoint_every, recall_sample, .. } =
+        TrainConfig::defaults(record.train.recipe);
+    let config = TrainConfig { seed, eval_every, checkpoint_every, recall_sample, ..record.train.clone() };
+    format!("{} on {}: {config:?}", record.model, record.corpus.display())
 }
 
 /// Recipe and what is particular about it: what other runs of the recipe need not share.

@@ -20,7 +20,8 @@ fn qa(run: &str, tuned: usize, rag: usize, p: f64) -> Evidence {
     Evidence {
         run: run.to_owned(),
         recipe: Some(Recipe::Qa),
-        about: format!("qa of {run}"),
+        about: "qa".to_owned(),
+        ground: format!("qa of {run}"),
         unseen: [(Contender::Tuned, share(tuned, 100)), (Contender::BaseRag, share(rag, 100))].into(),
         p_against_rag: Some(p),
         gibberish: Some(share(2, 100)),
@@ -53,8 +54,8 @@ fn runs_that_disagree_make_a_claim_depend() {
 
 #[test]
 fn of_runs_with_the_same_settings_the_newest_counts() {
-    let old = Evidence { about: "qa".to_owned(), ..qa("old", 10, 80, 0.001) };
-    let new = Evidence { about: "qa".to_owned(), ..qa("new", 92, 75, 0.001) };
+    let old = Evidence { ground: "qa".to_owned(), ..qa("old", 10, 80, 0.001) };
+    let new = Evidence { ground: "qa".to_owned(), ..qa("new", 92, 75, 0.001) };
     let judged = judged(&[old, new]);
     assert_eq!(judged[0].verdict, Some(Borne::NotHeld));
     assert_eq!(judged[0].findings.len(), 1);
@@ -62,17 +63,16 @@ fn of_runs_with_the_same_settings_the_newest_counts() {
 
 #[test]
 fn a_newer_run_that_shows_nothing_hides_no_older_one() {
-    let old = Evidence { about: "qa".to_owned(), ..qa("old", 10, 80, 0.001) };
+    let old = Evidence { ground: "qa".to_owned(), ..qa("old", 10, 80, 0.001) };
     let begun = Evidence {
         run: "new".to_owned(),
         recipe: Some(Recipe::Qa),
-        about: "qa".to_owned(),
+        ground: "qa".to_owned(),
         ..Evidence::default()
     };
     assert_eq!(verdict(&[old.clone(), begun], Claim::Facts), Some(Borne::Held));
     // Another model's run is no repetition.
     let of_another = Evidence { ground: "another".to_owned(), ..qa("new", 92, 75, 0.001) };
-    let of_another = Evidence { about: "qa".to_owned(), ..of_another };
     assert_eq!(verdict(&[old, of_another], Claim::Facts), Some(Borne::Depends));
 }
 
