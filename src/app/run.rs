@@ -126,15 +126,13 @@ impl Run {
         self.last.as_ref().map_or(0.0, |report| report.elapsed_s)
     }
 
-    /// Seconds to go: by the pace of the whole run (measurements included), by the estimate before
-    /// there is a pace.
+    /// Seconds to go, by the trainer's last estimate: it knows what a step takes and what a measurement.
     pub(crate) fn left_s(&self) -> Option<f64> {
-        let made = self.step().saturating_sub(self.first_step);
-        if made < 3 {
-            return self.estimate.map(|estimate| estimate.total_s);
+        if self.n_steps > 0 && self.step() >= self.n_steps {
+            return Some(0.0);
         }
-        let to_go = self.n_steps.saturating_sub(self.step());
-        Some(self.elapsed_s() / made as f64 * to_go as f64)
+        let total_s = self.estimate?.total_s;
+        Some((total_s - self.elapsed_s()).max(0.0)).filter(|_| total_s.is_finite())
     }
 
     /// Takes note of what the trainer reports.
@@ -228,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn time_left_follows_the_pace_once_there_is_one() {
+    fn time_left_follows_the_trainer_s_estimate() {
         let mut run = Run::new(order());
         assert_eq!(run.left_s(), None);
         run.note(TrainEvent::Estimated(Estimate { peak_bytes: 1, available_bytes: 2, total_s: 130.0 }));
@@ -237,7 +235,11 @@ mod tests {
         for n in 1..=50 {
             run.note(step(n, n as f64 * 0.5));
         }
+        assert_eq!(run.left_s(), Some(105.0));
+        run.note(TrainEvent::Estimated(Estimate { peak_bytes: 1, available_bytes: 2, total_s: 50.0 }));
         assert_eq!(run.left_s(), Some(25.0));
+        run.note(TrainEvent::Estimated(Estimate { peak_bytes: 1, available_bytes: 2, total_s: f64::NAN }));
+        assert_eq!(run.left_s(), None);
         run.note(step(100, 50.0));
         assert_eq!(run.left_s(), Some(0.0));
     }

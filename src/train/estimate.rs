@@ -61,8 +61,8 @@ const GUESS_EVERY: usize = 20;
 pub(super) struct Pace {
     steps_s: f64,
     n_steps: usize,
-    evals_s: f64,
-    n_evals: usize,
+    /// Of the last measurement: the base's, the first, takes longest, for its answers are long.
+    eval_s: f64,
 }
 
 impl Pace {
@@ -74,8 +74,7 @@ impl Pace {
 
     /// A measurement took `seconds`.
     pub(super) fn evaluated(&mut self, seconds: f64) {
-        self.evals_s += seconds;
-        self.n_evals += 1;
+        self.eval_s = seconds;
     }
 
     /// Whether it is time to tell.
@@ -85,8 +84,7 @@ impl Pace {
 
     /// Seconds for so many steps and measurements at this pace.
     pub(super) fn seconds_for(&self, n_steps: usize, n_evals: usize) -> f64 {
-        let mean = |sum: f64, n: usize| if n == 0 { 0.0 } else { sum / n as f64 };
-        mean(self.steps_s, self.n_steps) * n_steps as f64 + mean(self.evals_s, self.n_evals) * n_evals as f64
+        self.steps_s / self.n_steps.max(1) as f64 * n_steps as f64 + self.eval_s * n_evals as f64
     }
 }
 
@@ -140,6 +138,7 @@ mod tests {
     #[test]
     fn the_time_of_a_run_is_told_after_three_steps_and_then_now_and_then() {
         let mut pace = Pace::default();
+        pace.evaluated(30.0);
         pace.evaluated(10.0);
         let mut told = Vec::new();
         for step in 1..=45 {
