@@ -24,17 +24,18 @@ fn app() -> App {
 
 fn ready() -> App {
     let mut app = app();
-    index(
-        &mut app,
-        IndexEvent::Ready {
-            corpus: "sample".into(),
-            n_documents: 64,
-            n_chunks: 130,
-            n_facts: 160,
-            suggestions: vec!["Who keeps the light?".into(), "Where is the ferry?".into()],
-        },
-    );
+    index(&mut app, all_ready());
     app
+}
+
+fn all_ready() -> IndexEvent {
+    IndexEvent::Ready {
+        corpus: "sample".into(),
+        n_documents: 64,
+        n_chunks: 130,
+        n_facts: 160,
+        suggestions: vec!["Who keeps the light?".into(), "Where is the ferry?".into()],
+    }
 }
 
 /// Presses keys as a script names them: `<Enter>` and the like, else characters.

@@ -204,12 +204,12 @@ impl AdapterFlags {
 /// The adapter of a run: the finished one, else that of its newest checkpoint.
 fn of_run(run: &Path) -> anyhow::Result<AdapterPlace> {
     let summary = RunSummary::read(run)?;
-    let (finished, checkpoints) = (run.join("adapter"), run.join("checkpoints"));
-    let newest = checkpoint::steps(&checkpoints)?.pop();
+    let finished = run.join("adapter");
     let (folder, step) = if finished.join("adapter_model.safetensors").is_file() {
-        // It goes when a newer checkpoint is kept.
-        (finished, newest.unwrap_or(summary.step))
+        (finished, summary.kept_step()?)
     } else {
+        let checkpoints = run.join("checkpoints");
+        let newest = checkpoint::steps(&checkpoints)?.pop();
         let step = newest.ok_or_else(|| {
             Error::file(
                 run,

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::ask::Opened;
+use super::ask::{Opened, once_each};
 use super::eval::{self, Asked};
 use super::open::{self, AdapterFlags};
 use super::progress::{Progress, seconds};
@@ -161,9 +161,8 @@ pub fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<ExitCode> {
 
 /// What was asked, and of whom, is kept in the sweep's folder: measurements of other questions cannot be compared.
 fn refuse_otherwise_asked(args: &SweepArgs, opened: &Opened, out: &Path) -> anyhow::Result<()> {
-    let mut tuned: Vec<&str> = args.contender.iter().map(|contender| contender.name()).collect();
+    let mut tuned: Vec<&str> = once_each(&args.contender).into_iter().map(Contender::name).collect();
     tuned.sort_unstable();
-    tuned.dedup();
     let asked = json!({
         "model": opened.model_name, "corpus_digest": opened.corpus.digest, "sample": args.sample, "contenders": tuned,
     });

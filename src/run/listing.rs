@@ -11,6 +11,7 @@ use super::{RunFolder, RunRecord};
 use crate::error::{Error, Result};
 use crate::files::{Share, try_lock};
 use crate::model::chat::date;
+use crate::train::checkpoint;
 
 /// The file whose lock says that somebody trains in the folder.
 pub(super) const LOCK: &str = ".lock";
@@ -88,6 +89,15 @@ impl RunSummary {
             _ => RunState::Unfinished,
         };
         Ok(Self { path: path.to_path_buf(), record, state, step, n_steps, last_eval, last_loss })
+    }
+
+    /// The step of the weights that are kept, in `adapter/` or else in the newest checkpoint: an adapter goes when a newer
+    /// checkpoint is kept.
+    ///
+    /// # Errors
+    /// When the checkpoints cannot be listed.
+    pub fn kept_step(&self) -> Result<usize> {
+        Ok(checkpoint::steps(&self.path.join("checkpoints"))?.pop().unwrap_or(self.step))
     }
 
     /// The folder's name.

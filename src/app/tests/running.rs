@@ -111,14 +111,7 @@ fn once_its_dialog_is_closed_a_failed_preparation_can_still_be_tried_again() {
         assert_eq!(said(&keys(&mut app, "<Esc>r<Esc>")), [""; 0], "it is being tried");
         keys(&mut app, "iWho?<Enter>");
     }
-    let ready = IndexEvent::Ready {
-        corpus: "c".into(),
-        n_documents: 1,
-        n_chunks: 1,
-        n_facts: 1,
-        suggestions: vec![],
-    };
-    assert_eq!(said(&index(&mut app, ready)), ["ask Who? [base+rag base]"]);
+    assert_eq!(said(&index(&mut app, all_ready())), ["ask Who? [base+rag base]"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Contender, Cost, wilson};
 use crate::meter::Spent;
 use crate::run::{RunFolder, RunRecord, RunState, RunSummary, folders};
-use crate::train::{Recipe, TrainConfig, checkpoint};
+use crate::train::{Recipe, TrainConfig};
 
 /// How many of so many.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,8 +80,7 @@ impl Evidence {
         let summary = RunSummary::read(run)?;
         let train = &summary.record.train;
         let ground = ground(&summary.record);
-        // The step of the weights that `eval` finds.
-        let kept = checkpoint::steps(&run.join("checkpoints"))?.pop().unwrap_or(summary.step);
+        let kept = summary.kept_step()?;
         let mut evidence = Self {
             run: summary.name(),
             recipe: Some(train.recipe),
